@@ -1,0 +1,198 @@
+//! What a decision may look at: plain data, made by whoever knows it.
+//! An absent fact is `None`, never a guess; a decision needs only the user, the device, the
+//! resource and their ancestors.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use protocol::{
+    id::{AppGroupId, AppId, DeviceGroupId, DeviceId, GroupId, SiteId, SubnetId, UserId},
+    time::Timestamp,
+};
+
+/// A person, with every group that holds, directly or through nesting (closed by the caller).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// `<provider>/<sub>`.
+    pub id: UserId,
+    /// Every group the user is in, ancestors included.
+    pub groups: BTreeSet<GroupId>,
+    /// Verified, in a domain the provider may speak for.
+    pub email: Option<String>,
+    /// When the contract ends, for those who have one.
+    pub contract_end: Option<Timestamp>,
+}
+
+/// Where a posture fact comes from, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// Proven by hardware.
+    Attested,
+    /// Said by the device management.
+    Mdm,
+    /// Said by an agent of ours on the device.
+    Agent,
+    /// Said by the device or typed by a person.
+    Own,
+}
+
+/// The kind of operating system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Platform {
+    /// Linux of any distribution.
+    Linux,
+    /// macOS.
+    Macos,
+    /// Windows.
+    Windows,
+    /// iOS and iPadOS.
+    Ios,
+    /// Android.
+    Android,
+    /// Anything else.
+    Other,
+}
+
+/// A fact with its origin and its age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fact<T> {
+    /// What was said.
+    pub value: T,
+    /// Who said it.
+    pub source: Source,
+    /// When it was true.
+    pub at: Timestamp,
+}
+
+/// What is known of a device's state; absent never passes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Posture {
+    /// `major*1_000_000 + minor*1_000 + patch`.
+    pub os_version: Option<Fact<i64>>,
+    /// Under the company's device management.
+    pub managed: Option<Fact<bool>>,
+    /// Storage is encrypted.
+    pub disk_encrypted: Option<Fact<bool>>,
+    /// A firewall is on.
+    pub firewall: Option<Fact<bool>>,
+    /// The screen locks by itself.
+    pub screen_lock: Option<Fact<bool>>,
+    /// Booted with verified boot.
+    pub secure_boot: Option<Fact<bool>>,
+    /// Endpoint protection runs and is healthy.
+    pub edr_healthy: Option<Fact<bool>>,
+}
+
+/// A device; its WireGuard keys are the gateway's business, not a policy's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Stable over key changes.
+    pub id: DeviceId,
+    /// The one person it belongs to.
+    pub owner: UserId,
+    /// When its oldest valid key was added.
+    pub key_since: Timestamp,
+    /// Sets it is in, ancestors included.
+    pub groups: BTreeSet<DeviceGroupId>,
+    /// Kind of operating system.
+    pub platform: Option<Platform>,
+    /// Its state.
+    pub posture: Posture,
+}
+
+/// A protected service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// Its name.
+    pub id: AppId,
+    /// Where it stands.
+    pub site: SiteId,
+    /// Sets it is in, ancestors included.
+    pub groups: BTreeSet<AppGroupId>,
+    /// 1 public … 4 secret.
+    pub sensitivity: u8,
+    /// The group that owns it.
+    pub owners: Option<GroupId>,
+    /// Free labels policies may read with `getTag`.
+    pub tags: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// A network reachable as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its name.
+    pub id: SubnetId,
+    /// Where it stands.
+    pub site: SiteId,
+    /// Sets it is in, ancestors included.
+    pub groups: BTreeSet<AppGroupId>,
+    /// The addresses.
+    pub cidr: IpNet,
+    /// 1 public … 4 secret.
+    pub sensitivity: u8,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Resource<'a> {
+    /// A service.
+    App(&'a App),
+    /// A network, as the broad route of migration step 1.
+    Subnet(&'a Subnet),
+}
+
+/// Transport of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Proto {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP and ICMPv6 echo.
+    Icmp,
+}
+
+/// What the user does with the resource.
+#[derive(Debug, Clone, Copy)]
+pub enum Action<'a> {
+    /// One transport connection.
+    Connect {
+        /// Destination port; 0 for ICMP.
+        port: u16,
+        /// Its transport.
+        proto: Proto,
+    },
+    /// One HTTP request that cannot change anything: GET, HEAD, OPTIONS without upgrade.
+    HttpRead(HttpFacts<'a>),
+    /// Any other HTTP request.
+    HttpWrite(HttpFacts<'a>),
+}
+
+/// The parts of an HTTP request a policy may read, already canonical.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpFacts<'a> {
+    /// Upper case.
+    pub method: &'a str,
+    /// Lower case, without port.
+    pub host: &'a str,
+    /// Without query; every reading of an ambiguous path. Never empty; the first is the path as forwarded.
+    pub paths: &'a [String],
+}
+
+/// One question to the policies.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Who.
+    pub user: &'a User,
+    /// On which device.
+    pub device: Option<&'a Device>,
+    /// What to.
+    pub resource: Resource<'a>,
+    /// Doing what.
+    pub action: Action<'a>,
+    /// The tunnel address it comes from.
+    pub source: IpAddr,
+}
