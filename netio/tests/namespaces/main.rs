@@ -26,17 +26,21 @@ use netio::{
 };
 use packet::{ACK, SYN, Segment};
 
+/// Set for the process that plays the container.
+const INSIDE: &str = "NETIO_TEST_INSIDE";
+
 type Outcome = Result<(), Failed>;
 type Test = fn() -> Outcome;
 
 /// After this long a test is hung.
 const HANG: Duration = Duration::from_secs(20);
 
-const TESTS: [(&str, Test); 7] = [
+const TESTS: [(&str, Test); 8] = [
     ("syn_reaches_the_transparent_listener_v4", || handshake("100.64.0.2:40123", "10.50.0.7:5432")),
     ("syn_reaches_the_transparent_listener_v6", || handshake("[fd00:d00:d00:1::2]:40123", "[fd50::7]:8080")),
     ("what_is_not_tcp_is_dropped", what_is_not_tcp_is_dropped),
     ("two_private_gateways_live_side_by_side", two_private_gateways),
+    ("own_mode_serves_a_container_and_its_restart", own_mode),
     ("a_command_gets_its_own_network", a_command_gets_its_own_network),
     ("a_command_that_does_not_exist_is_named", a_command_that_does_not_exist_is_named),
     ("the_host_is_untouched", the_host_is_untouched),
@@ -44,6 +48,10 @@ const TESTS: [(&str, Test); 7] = [
 
 fn main() -> ExitCode {
     helper::dispatch();
+    if std::env::var_os(INSIDE).is_some() {
+        let trial = Trial::test("inside", own_mode_twice);
+        return libtest_mimic::run(&Arguments::default(), vec![trial]).exit_code();
+    }
     let mut trials: Vec<_> = TESTS.iter().map(|(name, test)| Trial::test(*name, *test)).collect();
     if nix::unistd::geteuid().is_root() {
         trials
@@ -67,8 +75,12 @@ fn as_nobody(name: &str) -> Outcome {
 }
 
 fn gateway() -> Result<GatewayNet, Failed> {
+    gateway_in(Mode::Private)
+}
+
+fn gateway_in(mode: Mode) -> Result<GatewayNet, Failed> {
     let spec = gateway_ns::Spec {
-        mode: Mode::Private,
+        mode,
         mtu: 1420,
         gateway_v4: "100.64.0.1".parse()?,
         gateway_v6: "fd00:d00:d00::1".parse()?,
@@ -143,6 +155,26 @@ fn two_private_gateways() -> Outcome {
         Segment { from: "100.64.0.9:1".parse()?, to: "10.0.0.1:22".parse()?, seq: 1, ack: 0, flags: SYN };
     connect(&mut one, syn)?;
     connect(&mut two, syn)?;
+    Ok(())
+}
+
+/// Stands for a container: this test binary in namespaces made by unshare(1).
+fn own_mode() -> Outcome {
+    let output =
+        Command::new("unshare").arg("-Urn").arg(std::env::current_exe()?).env(INSIDE, "1").output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if output.status.success() { Ok(()) } else { Err(text.into_owned().into()) }
+}
+
+/// The rules and routes of the first stay in the namespace; the second must not mind.
+fn own_mode_twice() -> Outcome {
+    for source in ["100.64.0.9:1", "100.64.0.9:2"] {
+        let mut net = gateway_in(Mode::Own)?;
+        let syn = Segment { from: source.parse()?, to: "10.0.0.1:22".parse()?, seq: 1, ack: 0, flags: SYN };
+        connect(&mut net, syn)?;
+        let error = gateway_in(Mode::Own).err().ok_or("two gateways in one namespace")?;
+        assert!(error.message().is_some_and(|text| text.contains("another gateway is running")), "{error:?}");
+    }
     Ok(())
 }
 
