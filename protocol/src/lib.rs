@@ -6,4 +6,6 @@
 pub mod config;
 pub mod id;
 pub mod key;
+pub mod link;
+pub mod target;
 pub mod time;
