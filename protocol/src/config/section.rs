@@ -128,6 +128,16 @@ impl Section<'_> {
         self.optional(key, value::time)
     }
 
+    /// A required text that is one of the words in `choices`.
+    pub fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        self.required(key, |v| value::choice(v, choices))
+    }
+
+    /// A text that is one of the words in `choices`, if the key is there.
+    pub fn optional_choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        self.optional(key, |v| value::choice(v, choices))
+    }
+
     /// A duration such as `"10m"`, or `default` if the key is absent.
     pub fn duration_or(&mut self, key: &str, default: Duration) -> Duration {
         self.optional(key, value::duration).unwrap_or(default)
@@ -150,7 +160,11 @@ impl Section<'_> {
 impl<'a> Section<'a> {
     /// A required table.
     pub fn section<U>(&mut self, key: &str, walk: impl FnOnce(&mut Section<'_>) -> Option<U>) -> Option<U> {
-        if self.require(key) { self.optional_section(key, walk) } else { None }
+        if self.has(key) {
+            return self.optional_section(key, walk);
+        }
+        self.mistake(key, "this section is missing");
+        None
     }
 
     /// A table, if the key is there.
@@ -224,6 +238,12 @@ impl Section<'_> {
     /// Records a mistake made by [`at`](Self::at), here or in a section within.
     pub fn report(&mut self, mistake: Mistake) {
         self.mistakes.push(mistake);
+    }
+
+    /// Whether `key` is a list with nothing in it (one with only wrong items is not empty).
+    pub fn is_empty_list(&self, key: &str) -> bool {
+        let node = self.table.get(key).map(Spanned::get_ref);
+        matches!(node, Some(DeValue::Array(items)) if items.is_empty())
     }
 
     /// Whether `key` is there, which also counts as asking for it.

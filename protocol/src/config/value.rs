@@ -20,6 +20,13 @@ where
     text.parse().map_err(|error| format!("{}: {error}", quoted(text)))
 }
 
+pub(super) fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, String> {
+    let DeValue::String(text) = value else { return Err(expected("a text in quotes", value)) };
+    let words = || choices.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+    let chosen = choices.iter().find(|(word, _)| word == text).map(|(_, meaning)| *meaning);
+    chosen.ok_or_else(|| format!("{} is not one of {}", quoted(text), words()))
+}
+
 pub(super) fn int<T>(value: &DeValue<'_>, range: &RangeInclusive<T>) -> Result<T, String>
 where
     T: TryFrom<i64> + PartialOrd + Display,
@@ -131,6 +138,14 @@ mod tests {
         for bad in ["\"\"", "\"m\"", "\"10\"", "\"-1m\"", "\"1.5h\"", "\"10µ\"", "10"] {
             assert!(duration(&of(bad)).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn choices() {
+        let sizes = [("small", 1), ("big", 2)];
+        assert_eq!(choice(&of("\"big\""), &sizes), Ok(2));
+        let refused = choice(&of("\"Big\""), &sizes);
+        assert_eq!(refused, Err("\"Big\" is not one of \"small\", \"big\"".to_owned()));
     }
 
     #[test]
