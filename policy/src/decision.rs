@@ -1,14 +1,16 @@
 //! The answer to a [`Request`](crate::facts::Request). A denial is a value, not an error.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use protocol::time::Timestamp;
+use serde::Serialize;
 
 /// A policy's `@id`.
 pub type PolicyId = Arc<str>;
 
 /// Allow until when, or deny and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
 pub enum Decision {
     /// Allowed.
     Allow {
@@ -27,7 +29,8 @@ pub enum Decision {
 }
 
 /// One thing that stood in the way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Reason {
     /// A forbid matched.
     Forbidden {
@@ -53,9 +56,85 @@ pub enum Reason {
     NoPolicy,
     /// A policy could not be evaluated: the operator's fault, and a denial.
     Error {
-        /// Which.
+        /// Which; empty if no single one is at fault.
         policy: PolicyId,
         /// Cedar's words; for logs, not for the person denied.
         error: String,
     },
+}
+
+impl Decision {
+    /// Whether it allows.
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allow { .. })
+    }
+
+    /// The first instant at which the answer may differ; `None` if time alone never changes it.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Allow { until, .. } | Self::Deny { until, .. } => *until,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    /// For the person denied: Cedar's own words about an error stay in the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let advice = match self {
+            Self::Forbidden { reason, advice, .. } => {
+                f.write_str(reason)?;
+                advice
+            }
+            Self::NotMet { policy, title, conditions, advice } => {
+                let name = title.as_deref().unwrap_or(policy);
+                write!(f, "{name:?} would allow it, but {}", conditions.join(", and "))?;
+                advice
+            }
+            Self::NoPolicy => return f.write_str("no policy allows it"),
+            Self::Error { policy, .. } if policy.is_empty() => {
+                return f.write_str("the policies could not be evaluated");
+            }
+            Self::Error { policy, .. } => return write!(f, "policy {policy:?} could not be evaluated"),
+        };
+        match advice {
+            Some(advice) => write!(f, ". {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_read_as_sentences() {
+        let forbidden = Reason::Forbidden {
+            policy: "guard".into(),
+            reason: "Disk encryption is off".into(),
+            advice: Some("Turn it on".into()),
+        };
+        assert_eq!(forbidden.to_string(), "Disk encryption is off. Turn it on");
+        let not_met = Reason::NotMet {
+            policy: "wiki".into(),
+            title: None,
+            conditions: vec!["device is missing".into(), "user.email is missing".into()],
+            advice: None,
+        };
+        assert_eq!(
+            not_met.to_string(),
+            "\"wiki\" would allow it, but device is missing, and user.email is missing"
+        );
+        let error = Reason::Error { policy: "p".into(), error: "overflow in the deep".into() };
+        assert!(!error.to_string().contains("deep"));
+    }
+
+    #[test]
+    fn serializes_for_logs() {
+        let decision = Decision::Deny { until: None, reasons: vec![Reason::NoPolicy] };
+        assert_eq!(
+            serde_json::to_string(&decision).unwrap(),
+            r#"{"decision":"deny","until":null,"reasons":[{"kind":"no_policy"}]}"#
+        );
+    }
 }

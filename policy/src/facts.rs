@@ -196,3 +196,13 @@ pub struct Request<'a> {
     /// The tunnel address it comes from.
     pub source: IpAddr,
 }
+
+impl Request<'_> {
+    /// How many readings the request has; each must be allowed if a policy reads the path.
+    pub(crate) fn readings(&self) -> usize {
+        match self.action {
+            Action::Connect { .. } => 1,
+            Action::HttpRead(http) | Action::HttpWrite(http) => http.paths.len(),
+        }
+    }
+}

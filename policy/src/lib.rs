@@ -1,6 +1,29 @@
 //! Given facts and a time, answers allow (until when) or deny (why, what would fix it).
-//! It does not fetch facts, read clocks or remember anything between two decisions.
+//! It does not fetch facts or read clocks, and keeps nothing between two decisions but counters.
 //! Always true: an evaluation error denies; the oracle and the index give the same answer.
 
 pub mod decision;
 pub mod facts;
+
+mod answer;
+mod cedar;
+mod clock;
+mod engine;
+mod error;
+mod explain;
+mod hearing;
+mod index;
+mod lint;
+mod load;
+mod oracle;
+mod probe;
+mod question;
+mod rule;
+mod schema;
+mod zone;
+
+pub use engine::Engine;
+pub use error::{LoadError, LoadErrors};
+pub use lint::Lint;
+pub use load::PolicyFile;
+pub use zone::Zone;

@@ -3,6 +3,9 @@
 //! It does no I/O, reads no clock and draws no randomness.
 //! Always true: a value of these types is valid; parsing happens once, at the edge.
 
+pub mod config;
 pub mod id;
 pub mod key;
+pub mod link;
+pub mod target;
 pub mod time;

@@ -1,0 +1,151 @@
+//! The configuration in force, written back as TOML for the start of a log: every default spelled
+//! out, every secret hidden.
+
+use std::fmt::{Display, Write};
+
+use super::{AppKind, AppSpec, Config, PathMode};
+
+/// A text that grows by sections and keys.
+#[derive(Default)]
+struct Toml(String);
+
+impl Toml {
+    fn section(&mut self, header: &str) {
+        let gap = if self.0.is_empty() { "" } else { "\n" };
+        self.line(format_args!("{gap}{header}"));
+    }
+
+    fn key(&mut self, key: &str, value: impl Display) {
+        self.line(format_args!("{key} = {value}"));
+    }
+
+    fn text(&mut self, key: &str, value: impl Display) {
+        self.key(key, quoted(value));
+    }
+
+    fn texts(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
+        let all: Vec<String> = values.into_iter().map(quoted).collect();
+        self.key(key, format_args!("[{}]", all.join(", ")));
+    }
+
+    fn secret(&mut self, key: &str, file: &std::path::Path) {
+        self.line(format_args!("{key} = {} # (hidden)", quoted(file.display())));
+    }
+
+    fn line(&mut self, line: impl Display) {
+        writeln!(self.0, "{line}").expect("writing to a String succeeds");
+    }
+}
+
+/// Rust escapes quotes and backslashes as TOML does; it differs for control characters, which only a
+/// path can hold.
+fn quoted(value: impl Display) -> String {
+    format!("{:?}", value.to_string())
+}
+
+pub(super) fn text(config: &Config) -> String {
+    let mut out = Toml::default();
+    gateway(&mut out, config);
+    places(&mut out, config);
+    for app in &config.apps {
+        one_app(&mut out, app);
+    }
+    for subnet in &config.subnets {
+        out.section("[[subnet]]");
+        out.text("name", &subnet.id);
+        out.text("site", &subnet.site);
+        out.text("cidr", subnet.cidr);
+        out.key("sensitivity", subnet.sensitivity);
+        out.texts("groups", &subnet.groups);
+    }
+    out.0
+}
+
+fn gateway(out: &mut Toml, config: &Config) {
+    let Config { gateway, policy, tunnel, dns, devices, .. } = config;
+    out.section("[gateway]");
+    out.text("endpoint", &gateway.endpoint);
+    out.texts("listen", &gateway.listen);
+    out.secret("private_key", &gateway.private_key_file);
+    out.text("state", gateway.state.display());
+    out.text("directory", gateway.directory.display());
+    out.text("namespace", gateway.namespace.as_str());
+    out.section("[policy]");
+    out.text("dir", policy.dir.display());
+    out.key("watch", policy.watch);
+    out.section("[policy.zones]");
+    for zone in &policy.zones {
+        out.text(&zone.name, zone.tz);
+    }
+    out.section("[tunnel]");
+    out.text("v4", tunnel.v4());
+    out.text("v6", tunnel.v6());
+    out.section("[dns]");
+    out.texts("zones", &dns.zones);
+    out.texts("resolvers", &dns.resolvers);
+    out.section("[devices]");
+    out.texts("routes", &devices.routes);
+    if let Some(mtu) = devices.mtu {
+        out.key("mtu", mtu);
+    }
+}
+
+fn places(out: &mut Toml, config: &Config) {
+    if let Some(listener) = &config.connectors.listener {
+        out.section("[connectors]");
+        out.texts("listen", &listener.listen);
+        out.secret("private_key", &listener.private_key_file);
+    }
+    for site in &config.sites.names {
+        out.section("[[site]]");
+        out.text("name", site);
+    }
+    if let Some(rules) = &config.sites.local {
+        out.section("[local]");
+        out.texts("allow", &rules.allow);
+    }
+    for connector in &config.connectors.known {
+        out.section("[[connector]]");
+        out.text("name", &connector.id);
+        out.text("site", &connector.site);
+        out.text("key", connector.pin);
+    }
+}
+
+fn one_app(out: &mut Toml, app: &AppSpec) {
+    out.section("[[app]]");
+    out.text("name", &app.facts.id);
+    out.text("site", &app.facts.site);
+    out.texts("hosts", &app.hosts);
+    out.key("ports", format_args!("{:?}", app.ports));
+    if let Some(address) = app.address {
+        out.text("address", address);
+    }
+    out.key("sensitivity", app.facts.sensitivity);
+    out.texts("groups", &app.facts.groups);
+    if let Some(owners) = &app.facts.owners {
+        out.text("owners", owners);
+    }
+    match &app.kind {
+        AppKind::Tcp(tcp) => {
+            out.text("kind", "tcp");
+            out.text("target", &tcp.target);
+            out.key("also_by_subnet", tcp.also_by_subnet);
+        }
+        AppKind::Http(http) => {
+            out.text("kind", "http");
+            out.text("upstream", format_args!("http://{}", http.upstream));
+            match http.path {
+                PathMode::Standard => {}
+                PathMode::Strict => out.text("path", "strict"),
+                PathMode::Verbatim => out.text("path", "verbatim"),
+            }
+            out.texts("read_methods", &http.read_methods);
+            out.texts("allow_origins", &http.allow_origins);
+            let id = &http.identity;
+            let headers = [("user", &id.user), ("email", &id.email), ("groups", &id.groups)];
+            let headers = headers.map(|(key, name)| format!("{key} = {}", quoted(name)));
+            out.key("identity", format_args!("{{ {} }}", headers.join(", ")));
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `[gateway]`: what devices dial, who the gateway is, where it keeps its state.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use protocol::{
+    config::{Secret, Section},
+    key::WgKey,
+    target::Target,
+};
+use x25519_dalek::{PublicKey, StaticSecret};
+
+use super::{key_file, text::Socket, unique::Unique};
+
+/// `[gateway]`.
+#[derive(Debug)]
+pub struct Gateway {
+    /// What devices dial; written into their configurations.
+    pub endpoint: Target,
+    /// Where WireGuard listens; never empty.
+    pub listen: Vec<SocketAddr>,
+    /// The WireGuard private key.
+    pub private_key: Secret<[u8; 32]>,
+    /// Where that key was read.
+    pub private_key_file: PathBuf,
+    /// Folder of the control socket and the allocated addresses.
+    pub state: PathBuf,
+    /// directory.toml.
+    pub directory: PathBuf,
+    /// In which network namespace the tunnel ends.
+    pub namespace: Namespace,
+}
+
+impl Gateway {
+    /// The key devices know the gateway by.
+    pub fn public_key(&self) -> WgKey {
+        WgKey(PublicKey::from(&StaticSecret::from(*self.private_key.expose())).to_bytes())
+    }
+}
+
+/// In which network namespace the tunnel ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Namespace {
+    /// One made for it.
+    Private,
+    /// The gateway's own: in a container with NET_ADMIN.
+    Own,
+}
+
+const NAMESPACES: [(&str, Namespace); 2] = [("private", Namespace::Private), ("own", Namespace::Own)];
+
+impl Namespace {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Own => "own",
+        }
+    }
+}
+
+pub(super) fn read(s: &mut Section<'_>) -> Option<Gateway> {
+    let endpoint = s.text("endpoint");
+    let listen = read_listen(s);
+    let key = s.path("private_key").and_then(|file| {
+        let key =
+            key_file::wireguard(&file).map_err(|error| s.mistake("private_key", error.to_string())).ok()?;
+        Some((file, key))
+    });
+    let state = s.path("state");
+    let directory = s.path("directory");
+    let namespace = s.optional_choice("namespace", &NAMESPACES).unwrap_or(Namespace::Private);
+    let (private_key_file, private_key) = key?;
+    Some(Gateway {
+        endpoint: endpoint?,
+        listen: listen?,
+        private_key,
+        private_key_file,
+        state: state?,
+        directory: directory?,
+        namespace,
+    })
+}
+
+/// The `listen` of this section: at least one address, each once.
+pub(super) fn read_listen(s: &mut Section<'_>) -> Option<Vec<SocketAddr>> {
+    let listen: Vec<Socket> = s.texts("listen")?;
+    if s.is_empty_list("listen") {
+        s.mistake(
+            "listen",
+            "at least one address is needed, for example [\"0.0.0.0:51820\", \"[::]:51820\"]",
+        );
+    }
+    let listen: Vec<SocketAddr> = listen.into_iter().map(|socket| socket.0).collect();
+    Unique::default().claim_all(s, "listen", listen.iter().copied());
+    Some(listen)
+}

@@ -1,0 +1,172 @@
+//! Private keys in files of their own: a WireGuard key in base64, a link key in PEM.
+//! Always true: a key file that others can read is refused, and no key appears in an error.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use protocol::{config::Secret, key::LinkPin};
+use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData};
+
+/// What is wrong with a key file, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// Not there.
+    #[error("there is no file {}: {how}", file.display())]
+    Missing {
+        /// Which.
+        file: PathBuf,
+        /// What makes one.
+        how: &'static str,
+    },
+    /// There, but cannot be read.
+    #[error("cannot read {}: {source}", file.display())]
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// Others can read it.
+    #[error("{} can be read by others (mode {mode:04o}): run `chmod 600 {}`", file.display(), file.display())]
+    Open {
+        /// Which.
+        file: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not the key it should be.
+    #[error("{} does not hold {what}", file.display())]
+    Content {
+        /// Which.
+        file: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+    },
+    /// The key itself stands where its path should.
+    #[error(
+        "this looks like the key itself: put it into a file that only the gateway can read, and write the name of that file here"
+    )]
+    Inline,
+}
+
+/// Reads a WireGuard private key.
+pub(super) fn wireguard(file: &Path) -> Result<Secret<[u8; 32]>, KeyFileError> {
+    let text = read(file, "`doorward init` makes one, or `(umask 077; wg genkey > FILE)`")?;
+    let key: Option<[u8; 32]> =
+        STANDARD.decode(text.expose().trim()).ok().and_then(|key| key.try_into().ok());
+    match key {
+        Some(key) if key != [0; 32] => Ok(Secret::new(key)),
+        Some(_) | None => {
+            Err(content(file, "a WireGuard private key: 44 characters of base64, as `wg genkey` prints"))
+        }
+    }
+}
+
+/// Reads a link key: its PEM text and what the other end pins.
+pub(super) fn link(file: &Path) -> Result<(Secret<String>, LinkPin), KeyFileError> {
+    let pem = read(file, "`doorward init` makes one")?;
+    let pin = link_pin(pem.expose()).ok_or_else(|| content(file, "a link key: PEM, PKCS #8, Ed25519"))?;
+    Ok((pem, pin))
+}
+
+/// What the other end pins: SHA-256 of the SubjectPublicKeyInfo. `None` if `pem` is no Ed25519 key.
+pub fn link_pin(pem: &str) -> Option<LinkPin> {
+    let pair = KeyPair::from_pem(pem).ok().filter(|pair| pair.is_compatible(&PKCS_ED25519))?;
+    let digest = ring::digest::digest(&ring::digest::SHA256, &pair.subject_public_key_info());
+    digest.as_ref().try_into().ok().map(LinkPin)
+}
+
+fn content(file: &Path, what: &'static str) -> KeyFileError {
+    KeyFileError::Content { file: file.to_owned(), what }
+}
+
+/// Longer than any key of ours in PEM.
+const LARGEST: u64 = 16 << 10;
+
+fn read(file: &Path, how: &'static str) -> Result<Secret<String>, KeyFileError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound if is_key(file) => KeyFileError::Inline,
+        io::ErrorKind::NotFound => KeyFileError::Missing { file: file.to_owned(), how },
+        _ => KeyFileError::Read { file: file.to_owned(), source },
+    };
+    let opened = File::open(file).map_err(failed)?;
+    // Of the open file, so that what is judged is what is read.
+    let mode = opened.metadata().map_err(failed)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Open { file: file.to_owned(), mode });
+    }
+    let mut text = String::new();
+    opened.take(LARGEST).read_to_string(&mut text).map_err(failed)?;
+    Ok(Secret::new(text))
+}
+
+/// Whether someone wrote a key in place of its path; base64 may contain slashes, so any tail counts.
+fn is_key(file: &Path) -> bool {
+    let text = file.to_string_lossy();
+    let tail: String = text.chars().rev().take(44).collect();
+    text.contains("PRIVATE KEY")
+        || tail.starts_with('=') && tail.len() == 44 && !tail.contains(['.', '-', '_', ' '])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    fn written(name: &str, text: &str, mode: u32) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("doorward-key-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_key_is_read_and_never_printed() {
+        let file = written("good", &format!("{}\n", STANDARD.encode([7; 32])), 0o600);
+        let key = wireguard(&file).unwrap();
+        assert_eq!((*key.expose(), format!("{key:?}").as_str()), ([7; 32], "(hidden)"));
+        for (name, text) in [("short", "abc"), ("zero", &STANDARD.encode([0; 32])), ("empty", "")] {
+            assert!(
+                matches!(wireguard(&written(name, text, 0o600)), Err(KeyFileError::Content { .. })),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn others_must_not_read_it() {
+        for mode in [0o640, 0o604, 0o660, 0o620] {
+            let file = written("open", &STANDARD.encode([7; 32]), mode);
+            let error = wireguard(&file).expect_err("refused").to_string();
+            assert!(error.contains(&format!("mode {mode:04o}")) && error.contains("chmod 600"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_says_how_to_make_it_and_a_pasted_key_is_not_repeated() {
+        let gone = wireguard(Path::new("/nowhere/gateway.key")).expect_err("missing").to_string();
+        assert!(gone.contains("doorward init") && gone.contains("wg genkey"), "{gone}");
+        let pasted = Path::new("/etc/doorward").join(STANDARD.encode([0xfb; 32]));
+        assert!(matches!(wireguard(&pasted), Err(KeyFileError::Inline)));
+    }
+
+    #[test]
+    fn link_keys_are_ed25519() {
+        let good = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let (pem, pin) = link(&written("link", &good.serialize_pem(), 0o600)).unwrap();
+        assert_eq!(link_pin(pem.expose()), Some(pin));
+        let other = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        assert!(matches!(
+            link(&written("p256", &other.serialize_pem(), 0o600)),
+            Err(KeyFileError::Content { .. })
+        ));
+    }
+}

@@ -1,0 +1,158 @@
+//! doorward.toml and directory.toml: from what an operator wrote to values that cannot be wrong.
+//! It reads these files and the key files they name; it starts nothing and reads no policy text.
+//! Always true: a [`Config`] or [`Directory`] has passed every check, references included; what is
+//! merely doubtful stands in [`Config::warnings`]; no secret is printed.
+
+pub mod address;
+mod app;
+mod connector;
+mod device;
+pub mod directory;
+mod dns;
+mod effective;
+mod gateway;
+mod key_file;
+mod local;
+mod policy;
+mod site;
+mod subnet;
+mod text;
+mod tunnel;
+mod unique;
+
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ::policy::facts::Subnet;
+use protocol::config::{Mistake, Mistakes, Section};
+
+pub use self::{
+    app::{AppKind, AppSpec, ExactTarget, HttpSpec, IdentityHeaders, PathMode, TcpSpec},
+    connector::{Connector, Connectors, LinkListener},
+    device::Devices,
+    directory::{DeviceRecord, Directory, load as load_directory},
+    dns::Dns,
+    gateway::{Gateway, Namespace},
+    key_file::link_pin,
+    policy::{Policies, Zone},
+    site::Sites,
+    tunnel::{Part, Tunnel},
+};
+
+/// Everything doorward.toml says.
+#[derive(Debug)]
+pub struct Config {
+    /// `[gateway]`.
+    pub gateway: Gateway,
+    /// `[policy]`.
+    pub policy: Policies,
+    /// `[tunnel]`.
+    pub tunnel: Tunnel,
+    /// `[dns]`.
+    pub dns: Dns,
+    /// `[devices]`.
+    pub devices: Devices,
+    /// Every `[[site]]`, and `[local]`.
+    pub sites: Sites,
+    /// `[connectors]` and every `[[connector]]`.
+    pub connectors: Connectors,
+    /// Every `[[app]]`, in the order of the file.
+    pub apps: Vec<Arc<AppSpec>>,
+    /// Every `[[subnet]]`, in the order of the file.
+    pub subnets: Vec<Arc<Subnet>>,
+    /// What is allowed but doubtful, each with its place.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// What is in force, as TOML, with secrets hidden.
+    pub fn effective(&self) -> String {
+        effective::text(self)
+    }
+
+    /// Addresses by which an app is reached around its name; see [`ExactTarget`].
+    pub fn exact_targets(&self) -> impl Iterator<Item = ExactTarget<'_>> {
+        self.apps.iter().filter_map(|app| app.exact_targets()).flatten()
+    }
+}
+
+/// Why a file was not loaded; the operator's to mend, and `Display` says how.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", file.display())]
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// The file says something wrong.
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
+}
+
+/// Reads doorward.toml and the key files it names.
+pub fn load(file: &Path) -> Result<Config, LoadError> {
+    let text = read_text(file)?;
+    let mut warnings = Vec::new();
+    let mut config = protocol::config::read(file, &text, |s| walk(s, &mut warnings))?;
+    warnings.sort();
+    config.warnings = warnings.iter().map(Mistake::to_string).collect();
+    Ok(config)
+}
+
+/// Far above 100,000 devices; keeps a wrong path (a disk image) from filling the memory.
+const LARGEST: u64 = 64 << 20;
+
+fn read_text(file: &Path) -> Result<String, LoadError> {
+    let read = || {
+        let mut text = String::new();
+        let length = std::fs::File::open(file)?.take(LARGEST).read_to_string(&mut text)?;
+        if length as u64 == LARGEST {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 64 MiB"));
+        }
+        Ok(text)
+    };
+    read().map_err(|source| LoadError::Read { file: file.to_owned(), source })
+}
+
+/// Reads every section before it looks at any result, so that all mistakes are seen.
+fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
+    let gateway = s.section("gateway", gateway::read);
+    let policy = s.section("policy", policy::read);
+    let tunnel = s.section("tunnel", tunnel::read);
+    let dns = s.section("dns", |s| dns::read(s, tunnel.as_ref()));
+    let devices = device::read(s, gateway.as_ref(), tunnel.as_ref(), warnings);
+    let sites = site::read(s);
+    let connectors = connector::read(s, gateway.as_ref(), &sites);
+    let apps =
+        app::read(s, &app::Around { sites: &sites, dns: dns.as_ref(), tunnel: tunnel.as_ref() }, warnings);
+    let subnets = subnet::read(
+        s,
+        &subnet::Around { sites: &sites, devices: &devices, tunnel: tunnel.as_ref() },
+        warnings,
+    );
+    site::warn(
+        s,
+        &sites,
+        &connectors,
+        apps.iter().map(|app| &app.facts.site).chain(subnets.iter().map(|net| &net.site)),
+        warnings,
+    );
+    Some(Config {
+        gateway: gateway?,
+        policy: policy?,
+        tunnel: tunnel?,
+        dns: dns?,
+        devices,
+        sites,
+        connectors,
+        apps,
+        subnets,
+        warnings: Vec::new(),
+    })
+}

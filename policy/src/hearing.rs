@@ -1,0 +1,135 @@
+//! One request put to the policies at one instant: the questions asked, who was a candidate, and the answer.
+//! It does not look ahead and does not explain. Always true: every candidate was evaluated, so the
+//! determining policies are complete; a question that cannot even be put is a denial.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::time::Timestamp;
+
+use crate::{
+    answer::Answer,
+    cedar::{ActionEntities, CedarError, Env},
+    decision::PolicyId,
+    facts::Request,
+    index::Index,
+    question::Question,
+    rule::Rule,
+    zone::Zone,
+};
+
+/// What hearings are held by.
+#[derive(Debug)]
+pub(crate) struct Court {
+    /// By id.
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) index: Index,
+    pub(crate) actions: ActionEntities,
+    pub(crate) zones: Vec<Zone>,
+    /// The tiers that any policy names.
+    pub(crate) tiers: Vec<String>,
+}
+
+/// One question with its candidates.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) env: Env,
+    /// Places of rules.
+    pub(crate) candidates: Vec<usize>,
+}
+
+/// A request at an instant.
+#[derive(Debug)]
+pub(crate) struct Hearing {
+    /// Whether the device earns its tiers.
+    trust: Vec<Case>,
+    /// One for each reading that had to be heard.
+    readings: Vec<(Case, Answer)>,
+    pub(crate) answer: Answer,
+}
+
+impl Court {
+    pub(crate) fn hear(&self, request: &Request<'_>, now: Timestamp) -> Result<Hearing, CedarError> {
+        let (trust, tiers, errors) = self.hear_trust(request, now)?;
+        let mut readings: Vec<(Case, Answer)> = Vec::new();
+        for reading in 0..request.readings() {
+            let (case, answer) = self.ask(&Question::access(request, reading, &tiers, &self.zones, now))?;
+            let reads_path = self.candidates(&case).any(|rule| rule.reads.path);
+            readings.push((case, answer));
+            if !reads_path {
+                break;
+            }
+        }
+        let answer = readings.iter().map(|(_, answer)| answer.clone()).reduce(Answer::and);
+        Ok(Hearing { trust, readings, answer: answer.unwrap_or_default().with_errors(errors) })
+    }
+
+    #[expect(clippy::type_complexity, reason = "three results of one pass, named at the only call")]
+    fn hear_trust<'a>(
+        &'a self,
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Result<(Vec<Case>, Vec<&'a str>, BTreeMap<PolicyId, String>), CedarError> {
+        let (mut cases, mut tiers, mut errors) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let Some(device) = request.device else { return Ok((cases, tiers, errors)) };
+        for tier in &self.tiers {
+            let (case, answer) = self.ask(&Question::trust(device, tier, now))?;
+            if answer.allowed() {
+                tiers.push(tier.as_str());
+            }
+            errors.extend(answer.errors);
+            cases.push(case);
+        }
+        Ok((cases, tiers, errors))
+    }
+
+    fn ask(&self, question: &Question<'_>) -> Result<(Case, Answer), CedarError> {
+        let env = Env::new(question, &self.actions)?;
+        let candidates = self.index.candidates(&self.rules, &env);
+        let case = Case { env, candidates };
+        let (mut permits, mut forbids, mut errors) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        for rule in self.candidates(&case) {
+            match rule.body.as_ref().map_or(Ok(true), |body| case.env.holds(body)) {
+                Ok(true) if rule.permit => {
+                    permits.insert(rule.id.clone());
+                }
+                Ok(true) => {
+                    forbids.insert(rule.id.clone());
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    errors.insert(rule.id.clone(), error.to_string());
+                }
+            }
+        }
+        Ok((case, Answer::of(permits, forbids, errors)))
+    }
+
+    pub(crate) fn candidates<'a>(&'a self, case: &'a Case) -> impl Iterator<Item = &'a Rule> {
+        case.candidates.iter().filter_map(|place| self.rules.get(*place))
+    }
+
+    /// The first instant after `now` at which any comparison with the clock in this hearing turns.
+    pub(crate) fn next_turn(&self, hearing: &Hearing, now: Timestamp) -> Option<Timestamp> {
+        let turns = hearing.cases().flat_map(|case| {
+            let atoms = self.candidates(case).flat_map(|rule| &rule.atoms);
+            atoms.filter_map(|atom| atom.next_turn(&case.env, &self.zones, now))
+        });
+        turns.min()
+    }
+
+    /// Whether a candidate uses the clock in a form whose turns cannot be computed.
+    pub(crate) fn is_blind(&self, hearing: &Hearing) -> bool {
+        hearing.cases().any(|case| self.candidates(case).any(|rule| rule.reads.blind))
+    }
+}
+
+impl Hearing {
+    /// The reading to explain: the first that is denied.
+    pub(crate) fn denied(&self) -> Option<&Case> {
+        self.readings.iter().find(|(_, answer)| !answer.allowed()).map(|(case, _)| case)
+    }
+
+    fn cases(&self) -> impl Iterator<Item = &Case> {
+        self.trust.iter().chain(self.readings.iter().map(|(case, _)| case))
+    }
+}

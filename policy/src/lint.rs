@@ -1,0 +1,146 @@
+//! Warnings about policies that load but probably do not mean what they say.
+//! A lint never stops a load. Always true: each names the policy, where it stands, and what to write instead.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    cedar::{Expr, View, any},
+    decision::PolicyId,
+    question::Act,
+    rule::{Rule, conjuncts},
+};
+
+/// A warning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lint {
+    /// Which policy; none if it is about all of them.
+    pub policy: Option<PolicyId>,
+    /// The file, empty if it is about all of them.
+    pub file: Arc<str>,
+    /// From 1; 0 if it is about all of them.
+    pub line: usize,
+    /// What is odd, and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Lint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.policy {
+            Some(policy) => {
+                write!(f, "warning: {}:{}: policy {policy:?}: {}", self.file, self.line, self.message)
+            }
+            None => write!(f, "warning: {}", self.message),
+        }
+    }
+}
+
+/// All warnings about `rules`, which are by id.
+pub(crate) fn lints(rules: &[Rule]) -> Vec<Lint> {
+    if rules.is_empty() {
+        let message = "there are no policies: everything is denied".to_owned();
+        return vec![Lint { policy: None, file: "".into(), line: 0, message }];
+    }
+    let mut lints: Vec<Lint> = rules.iter().filter_map(blind).collect();
+    lints.extend(rules.iter().filter_map(|rule| absence_passes(rule, rules)));
+    lints.extend(shadowed(rules));
+    lints
+}
+
+fn about(rule: &Rule, message: String) -> Lint {
+    Lint { policy: Some(rule.id.clone()), file: Arc::clone(&rule.place.file), line: rule.place.line, message }
+}
+
+fn blind(rule: &Rule) -> Option<Lint> {
+    let message = "compares the time in a way whose next change cannot be computed, so that it is decided \
+                   again every 15 seconds; compare `context.now`, `durationSince` or `context.zone.<name>` \
+                   with something that does not move";
+    rule.reads.blind.then(|| about(rule, message.into()))
+}
+
+/// The optional attributes of the context.
+const OPTIONAL: [&str; 2] = ["device", "session"];
+
+/// A forbid `when { context has device && <bad> }`: whoever shows no device passes.
+fn absence_passes(rule: &Rule, rules: &[Rule]) -> Option<Lint> {
+    let conditions = conjuncts(rule.body.as_ref()?);
+    let attr = OPTIONAL.into_iter().find(|attr| !rule.permit && is_trap(&conditions, attr))?;
+    if rules.iter().any(|other| covers_absence(other, rule, &conditions, attr)) {
+        return None;
+    }
+    let message = format!(
+        "forbids only when `context has {attr}`, so that a request without {attr} passes; write \
+         `forbid (…) unless {{ context has {attr} && <everything good> }}`"
+    );
+    Some(about(rule, message))
+}
+
+/// Whether `context has attr` is there only so that another condition may read it. A condition with
+/// its own guard shows that the author thought of absence.
+fn is_trap(conditions: &[&Expr], attr: &str) -> bool {
+    conditions.iter().any(|condition| has(condition, attr))
+        && conditions.iter().any(|condition| {
+            !has(condition, attr)
+                && any(condition, &|view| view.is_context_attr(attr))
+                && !any(condition, &|view| is_has(view, attr))
+        })
+}
+
+/// Whether `other` forbids at least where `rule` does, when `attr` is absent.
+fn covers_absence(other: &Rule, rule: &Rule, conditions: &[&Expr], attr: &str) -> bool {
+    let wider = !other.permit
+        && other.id != rule.id
+        && other.acts & rule.acts == rule.acts
+        && other.principal.covers(&rule.principal)
+        && other.resource.covers(&rule.resource);
+    let Some(body) = &other.body else { return wider };
+    let (absent, rest): (Vec<_>, Vec<_>) =
+        conjuncts(body).into_iter().partition(|condition| holds_in_absence(condition, attr));
+    wider && !absent.is_empty() && rest.iter().all(|condition| conditions.contains(condition))
+}
+
+/// `!(context has attr && …)`: certainly true if the attribute is absent.
+fn holds_in_absence(condition: &Expr, attr: &str) -> bool {
+    match View::of(condition) {
+        View::Not(inner) => conjuncts(inner).first().is_some_and(|first| has(first, attr)),
+        _ => false,
+    }
+}
+
+fn has(condition: &Expr, attr: &str) -> bool {
+    is_has(&View::of(condition), attr)
+}
+
+fn is_has(view: &View<'_>, attr: &str) -> bool {
+    match view {
+        View::Has(base, attrs) => {
+            attrs.first() == Some(&attr) && matches!(View::of(base), View::Context)
+        }
+        _ => false,
+    }
+}
+
+/// Permits that ask nothing of the device, where another asks something for no more than the same.
+fn shadowed(rules: &[Rule]) -> Vec<Lint> {
+    let access = Act::ALL.iter().filter(|act| **act != Act::Trust).fold(0, |bits, act| bits | act.bit());
+    let permits = || rules.iter().filter(|rule| rule.permit && rule.acts & access != 0);
+    let guarded: Vec<&Rule> = permits().filter(|rule| rule.reads.device).collect();
+    let weaker = |open: &&Rule, strict: &Rule| {
+        open.acts & strict.acts & access != 0
+            && open.principal.covers(&strict.principal)
+            && open.resource.covers(&strict.resource)
+    };
+    permits()
+        .filter(|rule| !rule.reads.device)
+        .filter_map(|open| {
+            let names: Vec<&str> =
+                guarded.iter().filter(|strict| weaker(&open, strict)).map(|strict| &*strict.id).collect();
+            let (first, more) = names.split_first()?;
+            let more = if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
+            let message = format!(
+                "asks nothing of the device, for the same people and resources of which {first:?}{more} \
+                 does: the weaker of two permits wins; put the device's condition into a forbid"
+            );
+            Some(about(open, message))
+        })
+        .collect()
+}

@@ -1,0 +1,255 @@
+//! Reads policy files: parses, checks ids, validates strictly at level 1, all mistakes of all files at once.
+//! It does not open files (the caller did) and does not index.
+//! Always true: every policy that leaves here is static, valid, and bears its own unique `@id`.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    str::FromStr,
+    sync::Arc,
+};
+
+use cedar_policy::{Policy, PolicySet, Schema, ValidationMode, Validator};
+use miette::Diagnostic;
+
+use crate::{
+    cedar::{self, Parts},
+    decision::PolicyId,
+    error::{LoadError, LoadErrors},
+    lint::Lint,
+    schema,
+    zone::{self, Zone},
+};
+
+/// A policy file, read by the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// Its name, for messages.
+    pub name: String,
+    /// What is in it.
+    pub text: String,
+}
+
+/// More policies than these do not load.
+const MAX_POLICIES: usize = 100_000;
+/// Nesting beyond this does not load: every later walk is recursive.
+const MAX_DEPTH: usize = 400;
+/// An id is repeated in every log line.
+const MAX_ID: usize = 128;
+
+/// One policy, named.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) id: PolicyId,
+    pub(crate) file: Arc<str>,
+    pub(crate) line: usize,
+    pub(crate) policy: Policy,
+}
+
+/// Everything an engine is made of.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) zones: Vec<Zone>,
+    pub(crate) schema: Schema,
+    pub(crate) schema_text: String,
+    /// By id.
+    pub(crate) policies: Vec<(Parsed, Parts)>,
+    /// What Cedar's validator warns of.
+    pub(crate) warnings: Vec<Lint>,
+}
+
+/// Reads all of `files`.
+pub(crate) fn load(files: &[PolicyFile], zones: &[Zone]) -> Result<Loaded, LoadErrors> {
+    let zones = zone::with_utc(zones).map_err(|errors| {
+        let whole = |error: &zone::ZoneError| LoadError::whole("zones", error.to_string(), None);
+        LoadErrors::new(errors.iter().map(whole).collect()).expect("with_utc never fails without a reason")
+    })?;
+    let schema_text = schema::text(&zones);
+    let (schema, _) = Schema::from_cedarschema_str(&schema_text)
+        .map_err(|e| LoadErrors::whole("schema", e.to_string(), Some("this is a fault of the program itself")))?;
+    let mut reader = Reader::new(schema);
+    for file in files {
+        reader.read(file);
+    }
+    if reader.policies.len() > MAX_POLICIES {
+        let reason = format!("{} policies; at most {MAX_POLICIES} can be loaded", reader.policies.len());
+        reader.errors.push(LoadError::whole("policies", reason, None));
+    }
+    match LoadErrors::new(reader.errors) {
+        Some(errors) => Err(errors),
+        None => Ok(Loaded {
+            zones,
+            schema: reader.validator.schema().clone(),
+            schema_text,
+            policies: reader.policies.into_values().collect(),
+            warnings: reader.warnings,
+        }),
+    }
+}
+
+struct Reader {
+    validator: Validator,
+    policies: BTreeMap<PolicyId, (Parsed, Parts)>,
+    /// Where each id was first used, written out.
+    places: HashMap<PolicyId, String>,
+    errors: Vec<LoadError>,
+    warnings: Vec<Lint>,
+}
+
+/// A file on its way through the checks.
+struct Source<'a> {
+    name: Arc<str>,
+    text: &'a str,
+}
+
+impl Reader {
+    fn new(schema: Schema) -> Self {
+        Self {
+            validator: Validator::new(schema),
+            policies: BTreeMap::new(),
+            places: HashMap::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, file: &PolicyFile) {
+        let source = Source { name: file.name.as_str().into(), text: &file.text };
+        let set = match PolicySet::from_str(&file.text) {
+            Ok(set) => set,
+            Err(errors) => {
+                self.errors.extend(errors.iter().map(|error| source.diagnosed(error, 0, None, None)));
+                return;
+            }
+        };
+        for template in set.templates() {
+            let help = "write one policy for each person and resource, or name a group";
+            let reason = "templates (?principal, ?resource) are not supported yet".to_owned();
+            self.errors.push(source.at(cedar::template_offset(template), None, reason, Some(help.to_owned())));
+        }
+        let mut policies: Vec<(&Policy, Parts)> =
+            set.policies().filter_map(|policy| Some((policy, cedar::dissect(policy)?))).collect();
+        policies.sort_by_key(|(_, parts)| parts.offset);
+        if self.refuse_deep(&source, &policies) {
+            return;
+        }
+        self.validate(&source, &set, &policies);
+        for (policy, parts) in policies {
+            self.take(&source, policy, parts);
+        }
+    }
+
+    /// Whether any policy nests too deeply even to be validated.
+    fn refuse_deep(&mut self, source: &Source<'_>, policies: &[(&Policy, Parts)]) -> bool {
+        let before = self.errors.len();
+        for (policy, parts) in policies {
+            if parts.body.as_ref().is_some_and(|body| cedar::depth(body) > MAX_DEPTH) {
+                let reason = format!("the condition nests deeper than {MAX_DEPTH} expressions");
+                let help = Some("test for membership in a set or a group instead of many alternatives".to_owned());
+                self.errors.push(source.at(parts.offset, id_of(policy).ok(), reason, help));
+            }
+        }
+        self.errors.len() > before
+    }
+
+    fn validate(&mut self, source: &Source<'_>, set: &PolicySet, policies: &[(&Policy, Parts)]) {
+        let found = |id: &cedar_policy::PolicyId| policies.iter().find(|(policy, _)| policy.id() == id);
+        let offset = |id| found(id).map_or(0, |(_, parts)| parts.offset);
+        let name = |id| found(id).and_then(|(policy, _)| id_of(policy).ok());
+        let result = self.validator.validate_with_level(set, ValidationMode::Strict, 1);
+        for error in result.validation_errors() {
+            let id = error.policy_id();
+            self.errors.push(source.diagnosed(error, offset(id), Some(id), name(id)));
+        }
+        for warning in result.validation_warnings() {
+            let id = warning.policy_id();
+            let error = source.diagnosed(warning, offset(id), Some(id), name(id));
+            self.warnings.push(Lint {
+                policy: error.policy,
+                file: error.file,
+                line: error.line,
+                message: error.reason,
+            });
+        }
+    }
+
+    /// Keeps a policy under its `@id`.
+    fn take(&mut self, source: &Source<'_>, policy: &Policy, parts: Parts) {
+        let (line, column) = position(source.text, parts.offset);
+        let id = match id_of(policy) {
+            Ok(id) => id,
+            Err(reason) => {
+                let help = r#"begin the policy with @id("a-name"): logs and tests know it by this name"#;
+                self.errors.push(source.at(parts.offset, None, reason, Some(help.to_owned())));
+                return;
+            }
+        };
+        let place = format!("{}:{line}:{column}", source.name);
+        if let Some(first) = self.places.get(&id) {
+            let reason = format!("the @id {id:?} is already used at {first}");
+            self.errors.push(source.at(parts.offset, Some(id), reason, Some("give each its own @id".to_owned())));
+            return;
+        }
+        self.places.insert(id.clone(), place);
+        let policy = policy.new_id(cedar_policy::PolicyId::new(&*id));
+        let parsed = Parsed { id: id.clone(), file: Arc::clone(&source.name), line, policy };
+        self.policies.insert(id, (parsed, parts));
+    }
+}
+
+fn id_of(policy: &Policy) -> Result<PolicyId, String> {
+    match policy.annotation("id") {
+        None => Err("the policy has no @id".into()),
+        Some(id) if id.trim().is_empty() => Err("the policy's @id is empty".into()),
+        Some(id) if id.len() > MAX_ID || id.contains(char::is_control) => {
+            Err(format!("an @id has at most {MAX_ID} bytes and no control characters"))
+        }
+        Some(id) => Ok(id.into()),
+    }
+}
+
+impl Source<'_> {
+    fn at(&self, offset: usize, policy: Option<PolicyId>, reason: String, help: Option<String>) -> LoadError {
+        let (line, column) = position(self.text, offset);
+        let source = self.text.lines().nth(line - 1).unwrap_or_default().to_owned();
+        LoadError { file: Arc::clone(&self.name), line, column, policy, reason, help, source }
+    }
+
+    /// A finding of Cedar's; `given` is the id by which Cedar speaks of the policy.
+    fn diagnosed(
+        &self,
+        error: &(impl Diagnostic + ?Sized),
+        fallback: usize,
+        given: Option<&cedar_policy::PolicyId>,
+        policy: Option<PolicyId>,
+    ) -> LoadError {
+        let offset = error.labels().and_then(|mut labels| labels.next()).map_or(fallback, |label| label.offset());
+        let mut reason = error.to_string();
+        if let Some(given) = given
+            && let Some(rest) = reason.strip_prefix(&format!("for policy `{given}`, "))
+        {
+            reason = rest.to_owned();
+        }
+        self.at(offset, policy, reason, error.help().map(|help| help.to_string()))
+    }
+}
+
+/// Line and column, both from 1, of a byte in `text`; the column counts characters.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset.min(text.len())).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+    (line, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_characters() {
+        assert_eq!(position("", 0), (1, 1));
+        assert_eq!(position("ab\ncd", 4), (2, 2));
+        assert_eq!(position("äb", 2), (1, 2));
+        assert_eq!(position("a\n", 99), (2, 1));
+    }
+}

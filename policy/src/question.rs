@@ -1,0 +1,340 @@
+//! Facts put into the shape of one Cedar question: principal, action, resource, context, entities.
+//! It knows nothing of Cedar's types, so that the engine and the oracle are asked the same thing.
+//! Always true: an absent fact is an absent attribute; a question holds every entity it may read.
+
+use protocol::time::Timestamp;
+
+use crate::{
+    facts::{Action, Device, Fact, Platform, Proto, Request, Resource, Source, User},
+    zone::Zone,
+};
+
+/// The namespace of the schema.
+pub(crate) const NAMESPACE: &str = "Doorward";
+
+/// An entity type of the schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Action,
+    User,
+    Group,
+    Source,
+    Platform,
+    Tier,
+    DeviceGroup,
+    Device,
+    Site,
+    AppGroup,
+    App,
+    Subnet,
+    Proto,
+}
+
+impl Kind {
+    /// Every kind, each at the place of its discriminant.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Action,
+        Self::User,
+        Self::Group,
+        Self::Source,
+        Self::Platform,
+        Self::Tier,
+        Self::DeviceGroup,
+        Self::Device,
+        Self::Site,
+        Self::AppGroup,
+        Self::App,
+        Self::Subnet,
+        Self::Proto,
+    ];
+
+    /// Its name in the schema, without the namespace.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Action => "Action",
+            Self::User => "User",
+            Self::Group => "Group",
+            Self::Source => "Source",
+            Self::Platform => "Platform",
+            Self::Tier => "Tier",
+            Self::DeviceGroup => "DeviceGroup",
+            Self::Device => "Device",
+            Self::Site => "Site",
+            Self::AppGroup => "AppGroup",
+            Self::App => "App",
+            Self::Subnet => "Subnet",
+            Self::Proto => "Proto",
+        }
+    }
+}
+
+/// An action a question can be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    Connect,
+    HttpRead,
+    HttpWrite,
+    Trust,
+}
+
+impl Act {
+    pub(crate) const ALL: [Self; 4] = [Self::Connect, Self::HttpRead, Self::HttpWrite, Self::Trust];
+
+    pub(crate) fn entity(self) -> Ref<'static> {
+        let id = match self {
+            Self::Connect => "connect",
+            Self::HttpRead => "http_read",
+            Self::HttpWrite => "http_write",
+            Self::Trust => "trust",
+        };
+        Ref { kind: Kind::Action, id }
+    }
+
+    /// Its place in a set of actions.
+    pub(crate) fn bit(self) -> u8 {
+        match self {
+            Self::Connect => 1,
+            Self::HttpRead => 2,
+            Self::HttpWrite => 4,
+            Self::Trust => 8,
+        }
+    }
+}
+
+/// The name of an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ref<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) id: &'a str,
+}
+
+/// A value of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Datum<'a> {
+    Bool(bool),
+    Long(i64),
+    Text(&'a str),
+    Texts(Vec<&'a str>),
+    Time(Timestamp),
+    /// An address or a network, as Cedar's `ip()` reads it.
+    Net(String),
+    Entity(Ref<'a>),
+    Record(Fields<'a>),
+}
+
+pub(crate) type Fields<'a> = Vec<(&'a str, Datum<'a>)>;
+
+/// An entity with what is known of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Node<'a> {
+    pub(crate) entity: Ref<'a>,
+    /// Every ancestor, not only the nearest.
+    pub(crate) ancestors: Vec<Ref<'a>>,
+    pub(crate) attributes: Fields<'a>,
+    pub(crate) tags: Fields<'a>,
+}
+
+/// One question, complete.
+#[derive(Debug, Clone)]
+pub(crate) struct Question<'a> {
+    pub(crate) act: Act,
+    pub(crate) principal: Node<'a>,
+    pub(crate) resource: Node<'a>,
+    /// Entities that only the context names.
+    pub(crate) others: Vec<Node<'a>>,
+    pub(crate) context: Fields<'a>,
+}
+
+impl<'a> Question<'a> {
+    /// May this user do this, at `now`, on a device that has earned `tiers`? `reading` counts the readings of the path.
+    pub(crate) fn access(
+        request: &Request<'a>,
+        reading: usize,
+        tiers: &[&'a str],
+        zones: &'a [Zone],
+        now: Timestamp,
+    ) -> Self {
+        let mut context = vec![
+            ("now", Datum::Time(now)),
+            ("zone", Datum::Record(zones.iter().map(|zone| (zone.name.as_str(), local(zone, now))).collect())),
+            ("source", Datum::Net(request.source.to_string())),
+        ];
+        if let Some(device) = request.device {
+            context.push(("device", entity(Kind::Device, device.id.as_str())));
+        }
+        let act = ask(&request.action, reading, &mut context);
+        Self {
+            act,
+            principal: user(request.user),
+            resource: resource(&request.resource),
+            others: request.device.map(|device| device_node(device, tiers)).into_iter().collect(),
+            context,
+        }
+    }
+
+    /// Does this device earn `tier` at `now`?
+    pub(crate) fn trust(device: &'a Device, tier: &'a str, now: Timestamp) -> Self {
+        Self {
+            act: Act::Trust,
+            principal: device_node(device, &[]),
+            resource: Node::bare(Ref { kind: Kind::Tier, id: tier }),
+            others: Vec::new(),
+            context: vec![("now", Datum::Time(now))],
+        }
+    }
+}
+
+impl<'a> Node<'a> {
+    fn bare(entity: Ref<'a>) -> Self {
+        Self { entity, ancestors: Vec::new(), attributes: Vec::new(), tags: Vec::new() }
+    }
+}
+
+/// The action, and what it adds to the context.
+fn ask<'a>(action: &Action<'a>, reading: usize, context: &mut Fields<'a>) -> Act {
+    let (act, http) = match action {
+        Action::Connect { port, proto } => {
+            context.push(("port", Datum::Long(i64::from(*port))));
+            context.push(("proto", entity(Kind::Proto, proto_name(*proto))));
+            return Act::Connect;
+        }
+        Action::HttpRead(http) => (Act::HttpRead, http),
+        Action::HttpWrite(http) => (Act::HttpWrite, http),
+    };
+    context.push(("method", Datum::Text(http.method)));
+    context.push(("host", Datum::Text(http.host)));
+    // A request without any reading would break the promise of `HttpFacts`; the missing attribute
+    // then makes every policy that reads the path an error, which denies.
+    if let Some(path) = http.paths.get(reading) {
+        context.push(("path", Datum::Text(path)));
+    }
+    act
+}
+
+fn local<'a>(zone: &Zone, now: Timestamp) -> Datum<'a> {
+    Datum::Record(vec![
+        ("weekday", Datum::Long(zone.weekday(now.millis()))),
+        ("minute", Datum::Long(zone.minute(now.millis()))),
+    ])
+}
+
+fn entity(kind: Kind, id: &str) -> Datum<'_> {
+    Datum::Entity(Ref { kind, id })
+}
+
+fn user(user: &User) -> Node<'_> {
+    let mut attributes = Vec::new();
+    if let Some(email) = &user.email {
+        attributes.push(("email", Datum::Text(email)));
+    }
+    if let Some(end) = user.contract_end {
+        attributes.push(("contract_end", Datum::Time(end)));
+    }
+    Node {
+        entity: Ref { kind: Kind::User, id: user.id.as_str() },
+        ancestors: user.groups.iter().map(|group| Ref { kind: Kind::Group, id: group.as_str() }).collect(),
+        attributes,
+        tags: Vec::new(),
+    }
+}
+
+fn device_node<'a>(device: &'a Device, tiers: &[&'a str]) -> Node<'a> {
+    let groups = device.groups.iter().map(|group| Ref { kind: Kind::DeviceGroup, id: group.as_str() });
+    let tiers = tiers.iter().map(|tier| Ref { kind: Kind::Tier, id: tier });
+    let mut attributes = vec![
+        ("owner", entity(Kind::User, device.owner.as_str())),
+        ("key_since", Datum::Time(device.key_since)),
+    ];
+    if let Some(platform) = device.platform {
+        attributes.push(("platform", entity(Kind::Platform, platform_name(platform))));
+    }
+    let posture = &device.posture;
+    if let Some(fact) = posture.os_version {
+        attributes.push(("os_version", sourced(Datum::Long(fact.value), fact)));
+    }
+    let yes = [
+        ("managed", posture.managed),
+        ("disk_encrypted", posture.disk_encrypted),
+        ("firewall", posture.firewall),
+        ("screen_lock", posture.screen_lock),
+        ("secure_boot", posture.secure_boot),
+        ("edr_healthy", posture.edr_healthy),
+    ];
+    for (name, fact) in yes {
+        if let Some(fact) = fact {
+            attributes.push((name, sourced(Datum::Bool(fact.value), fact)));
+        }
+    }
+    Node {
+        entity: Ref { kind: Kind::Device, id: device.id.as_str() },
+        ancestors: groups.chain(tiers).collect(),
+        attributes,
+        tags: Vec::new(),
+    }
+}
+
+fn sourced<T>(value: Datum<'_>, fact: Fact<T>) -> Datum<'_> {
+    Datum::Record(vec![
+        ("value", value),
+        ("source", entity(Kind::Source, source_name(fact.source))),
+        ("at", Datum::Time(fact.at)),
+    ])
+}
+
+fn resource<'a>(resource: &Resource<'a>) -> Node<'a> {
+    let (entity, site, groups, sensitivity) = match resource {
+        Resource::App(app) => {
+            (Ref { kind: Kind::App, id: app.id.as_str() }, &app.site, &app.groups, app.sensitivity)
+        }
+        Resource::Subnet(subnet) => {
+            (Ref { kind: Kind::Subnet, id: subnet.id.as_str() }, &subnet.site, &subnet.groups, subnet.sensitivity)
+        }
+    };
+    let mut node = Node::bare(entity);
+    node.ancestors = groups.iter().map(|group| Ref { kind: Kind::AppGroup, id: group.as_str() }).collect();
+    node.ancestors.push(Ref { kind: Kind::Site, id: site.as_str() });
+    node.attributes.push(("sensitivity", Datum::Long(i64::from(sensitivity))));
+    match resource {
+        Resource::App(app) => {
+            if let Some(owners) = &app.owners {
+                node.attributes
+                    .push(("owners", Datum::Entity(Ref { kind: Kind::Group, id: owners.as_str() })));
+            }
+            node.tags = app
+                .tags
+                .iter()
+                .map(|(tag, values)| (tag.as_str(), Datum::Texts(values.iter().map(String::as_str).collect())))
+                .collect();
+        }
+        Resource::Subnet(subnet) => node.attributes.push(("cidr", Datum::Net(subnet.cidr.to_string()))),
+    }
+    node
+}
+
+fn source_name(source: Source) -> &'static str {
+    match source {
+        Source::Attested => "attested",
+        Source::Mdm => "mdm",
+        Source::Agent => "agent",
+        Source::Own => "self",
+    }
+}
+
+fn platform_name(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Linux => "linux",
+        Platform::Macos => "macos",
+        Platform::Windows => "windows",
+        Platform::Ios => "ios",
+        Platform::Android => "android",
+        Platform::Other => "other",
+    }
+}
+
+fn proto_name(proto: Proto) -> &'static str {
+    match proto {
+        Proto::Tcp => "tcp",
+        Proto::Udp => "udp",
+        Proto::Icmp => "icmp",
+    }
+}
