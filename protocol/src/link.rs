@@ -376,7 +376,8 @@ mod tests {
     }
 
     fn any_frame() -> impl Strategy<Value = Frame> {
-        let hello = (vec(any::<u16>(), 0..=MAX_LIST), vec(any_text(), 0..=MAX_LIST), any_text(), any::<[u8; 16]>());
+        let hello =
+            (vec(any::<u16>(), 0..=MAX_LIST), vec(any_text(), 0..=MAX_LIST), any_text(), any::<[u8; 16]>());
         let outcomes = vec![
             Outcome::Connected,
             Outcome::Refused,

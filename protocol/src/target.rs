@@ -384,7 +384,9 @@ fn carried(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     } else if TEREDO.contains(&ip) {
         // RFC 4380 §4: the client's address is stored inverted.
         Some(Ipv4Addr::new(!o[12], !o[13], !o[14], !o[15]))
-    } else if TRANSLATED.contains(&ip) || COMPATIBLE.contains(&ip) && !ip.is_loopback() && !ip.is_unspecified() {
+    } else if TRANSLATED.contains(&ip)
+        || COMPATIBLE.contains(&ip) && !ip.is_loopback() && !ip.is_unspecified()
+    {
         Some(Ipv4Addr::new(o[12], o[13], o[14], o[15]))
     } else {
         None
@@ -430,7 +432,19 @@ mod tests {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
         assert_eq!("DB.Example.:80".parse::<Target>().unwrap().to_string(), "db.example:80");
-        for bad in ["", "db", "db:", "db:0", "db:65536", "db:+1", ":80", "::1:80", "[10.0.0.1]:80", "a..b:80", "-a:1"] {
+        for bad in [
+            "",
+            "db",
+            "db:",
+            "db:0",
+            "db:65536",
+            "db:+1",
+            ":80",
+            "::1:80",
+            "[10.0.0.1]:80",
+            "a..b:80",
+            "-a:1",
+        ] {
             assert!(bad.parse::<Target>().is_err(), "{bad}");
         }
         for number in ["127.1", "2130706433", "0x7f000001", "a.0x7f", "1.2.3.4.5", "0x"] {
@@ -477,7 +491,8 @@ mod tests {
 
     #[test]
     fn special_addresses_need_their_exact_name_in_every_spelling() {
-        let special = ["127.0.0.1", "127.9.9.9", "169.254.1.1", "169.254.169.254", "100.100.100.200", "0.0.0.0"];
+        let special =
+            ["127.0.0.1", "127.9.9.9", "169.254.1.1", "169.254.169.254", "100.100.100.200", "0.0.0.0"];
         for v4 in special.iter().chain(&["224.0.0.1", "255.255.255.255", "240.0.0.1"]) {
             for address in spellings(v4.parse().unwrap()) {
                 let refused = rules(&EVERYTHING).permits(address, 80, &[]);
