@@ -7,15 +7,15 @@ use std::{
     fs,
     io::Read,
     net::TcpStream,
-    path::PathBuf,
-    process::{Command, Output},
+    path::{Path, PathBuf},
+    process::Output,
 };
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use crate::{host::Host, probe, wait::eventually};
+use crate::{company::write_secret, host::Host, probe, wait::eventually};
 
 /// A WireGuard key pair in the text form of `wg`.
 #[derive(Clone)]
@@ -57,8 +57,7 @@ impl Device {
     /// Brings the tunnel up, whether or not the gateway answers.
     pub fn start(host: Host, text: &str, key: &KeyPair) -> Result<Self> {
         let file = host.folder().join(format!("{LINK}.conf"));
-        fs::write(&file, with_private_key(text, key)?).context("writing the device's configuration")?;
-        host.sh("chmod", &["0600", &file.to_string_lossy()])?;
+        write_config(&file, text, key)?;
         let device = Self { host, file };
         device.quick("up")?;
         Ok(device)
@@ -100,10 +99,10 @@ impl Device {
     }
 
     /// The body of a page, which must come with a 2xx.
-    pub fn page(&self, url: &str) -> Result<String> {
-        let output = self.curl(&["--fail", url])?;
+    pub fn page(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.curl(&[&["--fail"], arguments].concat())?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "curl {url}: {} {said}", output.status);
+        ensure!(output.status.success(), "curl {arguments:?}: {} {said}", output.status);
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -114,11 +113,6 @@ impl Device {
         let code = String::from_utf8_lossy(&output.stdout).into_owned();
         code.parse()
             .with_context(|| format!("curl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)))
-    }
-
-    /// A command of the machine's user.
-    pub fn command(&self, program: &str) -> Result<Command> {
-        self.host.command(program)
     }
 
     /// `ip` on the machine.
@@ -133,6 +127,11 @@ impl Drop for Device {
         // up there is nothing to end.
         let _ = self.host.ip(&format!("link delete {LINK}"));
     }
+}
+
+/// Writes the text a person was handed, completed, into `file`.
+pub fn write_config(file: &Path, text: &str, key: &KeyPair) -> Result<()> {
+    write_secret(file, &with_private_key(text, key)?)
 }
 
 /// The text as the person completes it: by one line.

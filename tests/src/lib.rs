@@ -3,7 +3,10 @@
 //! Always true: nothing here touches the machine's own network, mounts or files outside `target`.
 
 pub mod clock;
+pub mod company;
+pub mod connector;
 pub mod device;
+pub mod gateway;
 pub mod harness;
 pub mod host;
 pub mod mirror;
@@ -11,6 +14,7 @@ pub mod probe;
 pub mod process;
 pub mod programs;
 pub mod sandbox;
+pub mod scene;
 pub mod services;
 pub mod streams;
 pub mod wait;

@@ -69,9 +69,9 @@ fn serve(mut stream: TcpStream, heads: &Mutex<Vec<String>>) -> io::Result<()> {
 
 /// Byte by byte, so that nothing beyond the head is taken; speed is of no interest here.
 fn read_head(stream: &mut TcpStream) -> io::Result<Option<String>> {
-    let mut head = Vec::new();
-    for byte in stream.bytes().take(LONGEST_HEAD) {
-        head.push(byte?);
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while head.len() < LONGEST_HEAD && stream.read(&mut byte)? == 1 {
+        head.extend(byte);
         if head.ends_with(b"\r\n\r\n") {
             return Ok(Some(String::from_utf8_lossy(&head).into_owned()));
         }

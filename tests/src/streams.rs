@@ -5,7 +5,11 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
 };
 
@@ -24,6 +28,7 @@ pub enum Manner {
 
 /// A listening service.
 pub struct Stream {
+    accepted: Arc<AtomicUsize>,
     endings: Receiver<Ending>,
 }
 
@@ -33,13 +38,21 @@ impl Stream {
         let listener =
             host.within(|| TcpListener::bind(("::", port))).with_context(|| format!("port {port}"))?;
         let (sender, endings) = channel();
+        let accepted = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&accepted);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                count.fetch_add(1, Ordering::Relaxed);
                 let sender = sender.clone();
                 thread::spawn(move || serve(stream, manner, &sender));
             }
         });
-        Ok(Self { endings })
+        Ok(Self { accepted, endings })
+    }
+
+    /// How many connections reached it.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// How the next connection to end ended.

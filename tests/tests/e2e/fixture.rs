@@ -31,7 +31,7 @@ fn a_stock_tunnel_reaches_real_services() -> Result<()> {
     let sshd = services::sshd(far.host(), 2222)?;
     let laptop = Device::up(world.device("laptop", 10)?, &near, &laptop, GATEWAY)?;
 
-    assert_eq!(laptop.page(&format!("http://{GATEWAY}:8080/"))?, "nginx");
+    assert_eq!(laptop.page(&[&format!("http://{GATEWAY}:8080/")])?, "nginx");
     let resolver = laptop.host().sh("cat", &["/etc/resolv.conf"])?;
     assert!(resolver.contains(GATEWAY) && resolver.contains("corp.example"), "{resolver}");
     assert_eq!(services::query(laptop.host(), GATEWAY, 5432, "select 6 * 7")?, "42");

@@ -3,6 +3,7 @@
 //! Always true: a wall names its reason, and an exception names its own.
 
 mod arrows;
+mod cases;
 mod licence;
 mod outsiders;
 mod sources;

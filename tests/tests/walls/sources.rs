@@ -19,7 +19,7 @@ const LATER: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX
 const UNSAFE: &str = concat!("un", "safe");
 
 /// Every Rust file of ours: its path from the root and its text.
-fn sources() -> Vec<(String, String)> {
+pub fn sources() -> Vec<(String, String)> {
     let metadata = metadata();
     let root = metadata.workspace_root.as_std_path();
     let mut files = Vec::new();
