@@ -101,14 +101,15 @@ impl Desk {
                 fingerprint: engine.fingerprint(),
                 count: engine.len(),
                 lints: engine.lints().iter().map(ToString::to_string).collect(),
-                mismatches: engine.mismatches(),
+                mismatches: engine.shadow_mismatches(),
             },
             tunnel,
             flows: self.flows.rows(),
             denials,
             latest_denials,
             unknown_keys: self.unknown.rows(),
-            connectors: self.registry.as_ref().map(Registry::status),
+            connectors: self.registry.as_ref().map(Registry::status).unwrap_or_default(),
+            strangers: self.registry.as_ref().map(Registry::strangers).unwrap_or_default(),
             limits: self.limits(),
         })
     }

@@ -11,7 +11,7 @@ use protocol::{
 
 use crate::{
     access::{Ask, Denied, Front, Open, Permit, Question, ResourceId, Verdict},
-    config::app::AppSpec,
+    config::AppSpec,
     denials::{Denial, Denials},
     live::{Cut, Live, LiveGuard},
 };

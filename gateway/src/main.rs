@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use gateway::{
-    cli, config,
+    cli,
     reload::Loaded,
     run,
     socket::{self, Question},
@@ -115,7 +115,7 @@ fn gateway(path: PathBuf, json: bool) -> anyhow::Result<()> {
 }
 
 fn ask<T: serde::de::DeserializeOwned>(file: &ConfigFile, question: Question) -> anyhow::Result<T> {
-    let state = config::state_folder(&file.config)?;
+    let state = socket::state_of(&file.config).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(socket::ask(&state, question)).map_err(anyhow::Error::msg)
 }

@@ -13,7 +13,7 @@ use protocol::{
     target::{Host, Target},
 };
 
-use crate::config::app::{AppKind, AppSpec};
+use crate::config::{AppKind, AppSpec, ExactTarget};
 
 /// What stands at an address and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,19 +62,21 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Collects `apps` with their tunnel addresses, and `subnets`.
+    /// Collects `apps` with their tunnel addresses, the real addresses of apps, and `subnets`.
     pub fn new<'a>(
         gateway: Vec<IpAddr>,
-        apps: impl Iterator<Item = (&'a AppSpec, [IpAddr; 2])>,
+        apps: impl Iterator<Item = (&'a AppId, [IpAddr; 2])>,
+        exact: impl Iterator<Item = ExactTarget<'a>>,
         subnets: impl Iterator<Item = (IpNet, SubnetId)>,
     ) -> Self {
         let mut reach = Self { gateway, subnets: subnets.collect(), ..Self::default() };
         reach.subnets.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
         for (app, addresses) in apps {
-            reach.vips.extend(addresses.map(|address| (address, app.facts.id.clone())));
-            for key in exact_targets(app) {
-                reach.exact.insert(key, app.facts.id.clone());
-            }
+            reach.vips.extend(addresses.map(|address| (address, app.clone())));
+        }
+        for exact in exact {
+            // Several HTTP apps may share one; whichever front answers, it tells them apart by name.
+            reach.exact.entry((exact.ip, exact.port)).or_insert_with(|| exact.app.clone());
         }
         reach
     }
@@ -125,18 +127,4 @@ fn at_target(spec: &AppSpec, to: SocketAddr) -> Destination {
 
 fn literal(to: SocketAddr) -> Target {
     Target { host: Host::Ip(to.ip()), port: to.port() }
-}
-
-/// The (address, port) pairs that belong to the app even when reached through its subnet.
-fn exact_targets(app: &AppSpec) -> Vec<(IpAddr, u16)> {
-    match &app.kind {
-        AppKind::Http(http) => match http.upstream.host {
-            Host::Ip(ip) => vec![(ip, http.upstream.port)],
-            Host::Name(_) => Vec::new(),
-        },
-        AppKind::Tcp(tcp) => match tcp.target {
-            Host::Ip(ip) if !tcp.also_by_subnet => app.ports.iter().map(|port| (ip, *port)).collect(),
-            Host::Ip(_) | Host::Name(_) => Vec::new(),
-        },
-    }
 }

@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    config::{self, Config, address::Addresses, directory::Directory},
+    config::{
+        self, Config, Connector, Directory,
+        address::{self, Plan},
+    },
     connectors::{ConnectorSpec, Registry},
     dataplane::{Command, DataPlane},
     dial::Dialer,
@@ -79,7 +82,7 @@ pub struct Files {
     /// directory.toml.
     pub directory: Arc<Directory>,
     /// Tunnel addresses, allocated and kept.
-    pub addresses: Arc<Addresses>,
+    pub addresses: Arc<Plan>,
     /// The policy folder.
     pub engine: Arc<Engine>,
 }
@@ -88,10 +91,10 @@ impl Files {
     /// Reads everything the configuration at `path` names. The error lists every mistake.
     pub fn read(path: &Path) -> Result<Self, String> {
         let config = config::load(path).map_err(|error| error.to_string())?;
-        let directory = config::load_directory(&config.gateway.directory).map_err(|error| error.to_string())?;
+        let directory = config::load_directory(&config.gateway.directory, &config.tunnel).map_err(|error| error.to_string())?;
         let engine = read_policies(&config)?;
         let now = Timestamp::from_system(std::time::SystemTime::now());
-        let addresses = Addresses::allocate(&config, &directory, now).map_err(|error| error.to_string())?;
+        let addresses = address::plan(&config, &directory, now).map_err(|error| error.to_string())?;
         Ok(Self {
             config: Arc::new(config),
             directory: Arc::new(directory),
@@ -223,7 +226,7 @@ impl Loader {
             Scope::Policies | Scope::WatchedPolicies => files.with_policies(),
         });
         let files = read.await.map_err(|error| format!("the load failed: {error}"))??;
-        if let Some(fixed) = self.files.config.differs_where_fixed(&files.config) {
+        if let Some(fixed) = fixed_difference(&self.files.config, &files.config) {
             return Err(format!("{fixed} cannot change while the gateway runs: restart it. Nothing was loaded"));
         }
         let removed = files.engine.forbids_removed_since(&self.files.engine);
@@ -243,7 +246,7 @@ impl Loader {
         let snapshot = Arc::new(files.snapshot(self.live.snapshot().epoch() + 1));
         let cut = self.live.put(snapshot.clone());
         self.data_plane.send(Command::Peers(snapshot.peers(), snapshot.echo().collect())).await;
-        self.dialer.set_local(files.config.local.clone());
+        self.dialer.set_local(files.config.sites.local.clone().unwrap_or_default());
         if let Some(registry) = &self.registry {
             registry.configure(connector_specs(&files.config));
         }
@@ -253,12 +256,27 @@ impl Loader {
 
 /// The connectors that may link, as the registry takes them.
 pub fn connector_specs(config: &Config) -> Vec<ConnectorSpec> {
-    let spec = |connector: &config::connector::Connector| ConnectorSpec {
-        id: connector.name.clone(),
+    let spec = |connector: &Connector| ConnectorSpec {
+        id: connector.id.clone(),
         site: connector.site.clone(),
-        pin: connector.key,
+        pin: connector.pin,
     };
-    config.connectors.iter().map(spec).collect()
+    config.connectors.known.iter().map(spec).collect()
+}
+
+/// The first thing that differs and is fixed while the gateway runs: it is bound or handed out.
+fn fixed_difference(old: &Config, new: &Config) -> Option<&'static str> {
+    let links = |config: &Config| config.connectors.listener.as_ref().map(|link| (link.listen.clone(), link.pin));
+    let fixed = [
+        ("gateway.listen", old.gateway.listen != new.gateway.listen),
+        ("gateway.private_key", old.gateway.public_key() != new.gateway.public_key()),
+        ("gateway.state", old.gateway.state != new.gateway.state),
+        ("gateway.namespace", old.gateway.namespace != new.gateway.namespace),
+        ("tunnel", old.tunnel.nets() != new.tunnel.nets()),
+        ("devices.mtu", old.devices.mtu != new.devices.mtu),
+        ("connectors", links(old) != links(new)),
+    ];
+    fixed.into_iter().find_map(|(name, differs)| differs.then_some(name))
 }
 
 fn report(scope: Scope, loaded: &Result<Loaded, String>) {

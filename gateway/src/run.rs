@@ -16,7 +16,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
 };
-use tunnel::{Event, Gone, Tunnel};
+use tunnel::{Event, Gone, PrivateKey, Tunnel};
 
 use crate::{
     access::DenyReason,
@@ -40,6 +40,8 @@ use crate::{
 
 /// The transparent listeners' port inside the private namespace; nothing else listens there.
 const PROXY_PORT: u16 = 4040;
+/// Inner MTU unless the configuration says otherwise: wg-quick's own, right for a 1500-byte path.
+const MTU: u16 = 1420;
 /// How long open connections may go on after a request to end.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long cut connections may take to be reset.
@@ -54,7 +56,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let live = Live::new(Arc::new(files.snapshot(1)));
     let (packets, net) = packet_path(&files.config, &live)?;
     let registry = link_listener(&files.config).await?;
-    let dialer = Dialer::new(registry.clone(), files.config.sites.local.clone());
+    let dialer = Dialer::new(registry.clone(), files.config.sites.local.clone().unwrap_or_default());
     let denials = Denials::default();
     let names = Names::new(live.clone(), packets.handle.clone());
     let gate = Gate::new(live.clone(), denials.clone());
@@ -120,26 +122,27 @@ struct Net {
 
 fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Running, Net)> {
     let sockets = UdpSockets::bind(&config.gateway.listen)?;
+    let mtu = config.devices.mtu.unwrap_or(MTU);
     let net = gateway_ns::set_up(&gateway_ns::Spec {
         mode: match config.gateway.namespace {
             Namespace::Private => gateway_ns::Mode::Private,
             Namespace::Own => gateway_ns::Mode::Own,
         },
-        mtu: config.devices.mtu,
+        mtu,
         gateway_v4: config.tunnel.gateway_v4(),
         gateway_v6: config.tunnel.gateway_v6(),
-        device_nets: vec![config.tunnel.v4.into(), config.tunnel.v6.into()],
+        device_nets: config.tunnel.nets().to_vec(),
         proxy_port: PROXY_PORT,
     })?;
     for note in &net.notes {
         tracing::warn!("{note}");
     }
     let mut tunnel = Tunnel::new(tunnel::Config {
-        private_key: config.gateway.private_key.expose().clone(),
+        private_key: PrivateKey::new(*config.gateway.private_key.expose()),
         gateway_addrs: vec![config.tunnel.gateway_v4().into(), config.tunnel.gateway_v6().into()],
         limits: tunnel::Limits::default(),
         seed: seed()?,
-        mtu: config.devices.mtu.into(),
+        mtu: mtu.into(),
     });
     let now = std::time::Instant::now();
     let snapshot = live.snapshot();

@@ -18,10 +18,8 @@ use tunnel::PeerSpec;
 use crate::{
     access::{Ask, Question, ResourceId},
     config::{
-        Config,
-        address::Addresses,
-        app::{AppKind, AppSpec},
-        directory::Directory,
+        AppKind, AppSpec, Config, DeviceRecord, Directory,
+        address::{Addresses, Plan},
     },
     dns::DnsView,
     reach::{Destination, Reach},
@@ -33,7 +31,7 @@ pub struct Snapshot {
     epoch: u64,
     config: Arc<Config>,
     directory: Arc<Directory>,
-    addresses: Arc<Addresses>,
+    addresses: Arc<Plan>,
     engine: Arc<Engine>,
     apps: HashMap<AppId, Arc<AppSpec>>,
     subnets: HashMap<SubnetId, Arc<facts::Subnet>>,
@@ -47,15 +45,16 @@ impl Snapshot {
         epoch: u64,
         config: Arc<Config>,
         directory: Arc<Directory>,
-        addresses: Arc<Addresses>,
+        addresses: Arc<Plan>,
         engine: Arc<Engine>,
     ) -> Self {
         let gateway = vec![IpAddr::V4(config.tunnel.gateway_v4()), IpAddr::V6(config.tunnel.gateway_v6())];
         let apps: HashMap<_, _> = config.apps.iter().map(|app| (app.facts.id.clone(), app.clone())).collect();
-        let vip = |app: &AppId| addresses.app(app).map(|(v4, v6)| [IpAddr::V4(v4), IpAddr::V6(v6)]);
+        let vip = |app: &AppId| addresses.apps.get(app).map(|vip| [IpAddr::V4(vip.v4), IpAddr::V6(vip.v6)]);
         let reach = Reach::new(
             gateway,
-            config.apps.iter().filter_map(|app| Some((&**app, vip(&app.facts.id)?))),
+            config.apps.iter().filter_map(|app| Some((&app.facts.id, vip(&app.facts.id)?))),
+            config.exact_targets(),
             config.subnets.iter().map(|subnet| (subnet.cidr, subnet.id.clone())),
         );
         let dns = Arc::new(dns_view(&config, &addresses));
@@ -79,7 +78,7 @@ impl Snapshot {
     }
 
     /// Who has which tunnel address.
-    pub fn addresses(&self) -> &Arc<Addresses> {
+    pub fn addresses(&self) -> &Arc<Plan> {
         &self.addresses
     }
 
@@ -141,8 +140,8 @@ impl Snapshot {
     /// The devices as the tunnel needs them.
     pub fn peers(&self) -> Vec<PeerSpec> {
         let devices = self.directory.devices.iter();
-        let peer = |(id, record): (&DeviceId, &Arc<crate::config::directory::DeviceRecord>)| {
-            let (v4, v6) = self.addresses.device(id)?;
+        let peer = |(id, record): (&DeviceId, &Arc<DeviceRecord>)| {
+            let Addresses { v4, v6 } = *self.addresses.devices.get(id)?;
             Some(PeerSpec { device: id.clone(), keys: record.keys.clone(), v4, v6 })
         };
         devices.filter_map(peer).collect()
@@ -154,11 +153,11 @@ impl Snapshot {
     }
 }
 
-fn dns_view(config: &Config, addresses: &Addresses) -> DnsView {
+fn dns_view(config: &Config, plan: &Plan) -> DnsView {
     let mut names = HashMap::new();
     for app in &config.apps {
-        if let Some(vip) = addresses.app(&app.facts.id) {
-            names.extend(app.hosts.iter().map(|host| (host.clone(), vip)));
+        if let Some(vip) = plan.apps.get(&app.facts.id) {
+            names.extend(app.hosts.iter().map(|host| (host.clone(), (vip.v4, vip.v6))));
         }
     }
     let subnets = config.subnets.iter().map(|subnet| subnet.cidr);
@@ -166,6 +165,6 @@ fn dns_view(config: &Config, addresses: &Addresses) -> DnsView {
         names,
         zones: config.dns.zones.clone(),
         resolvers: config.dns.resolvers.clone(),
-        guarded: subnets.chain([config.tunnel.v4.into(), config.tunnel.v6.into()]).collect(),
+        guarded: subnets.chain(config.tunnel.nets()).collect(),
     }
 }

@@ -17,8 +17,6 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-use crate::{reload::Loaded, status::Status};
-
 /// The longest question; answers are not read by the gateway.
 const LONGEST_QUESTION: u64 = 4096;
 /// How long a caller may take to ask.
@@ -49,6 +47,15 @@ pub struct ControlSocket {
 /// Where the socket of a state folder is.
 pub fn path(state: &Path) -> PathBuf {
     state.join("doorward.sock")
+}
+
+/// The state folder a configuration names, mistakes elsewhere in it notwithstanding.
+pub fn state_of(config: &Path) -> Answer<PathBuf> {
+    let text = std::fs::read_to_string(config)
+        .map_err(|error| format!("{}: cannot be read: {error}", config.display()))?;
+    let state = protocol::config::peek(&text, "gateway", "state")
+        .ok_or_else(|| format!("{}: names no gateway.state folder", config.display()))?;
+    Ok(config.parent().unwrap_or(Path::new("")).join(state))
 }
 
 impl ControlSocket {
@@ -116,8 +123,3 @@ pub async fn ask<T: DeserializeOwned>(state: &Path, question: Question) -> Answe
     let text = talk.await.map_err(unreachable)?;
     serde_json::from_str::<Answer<T>>(&text).map_err(|error| format!("the gateway's answer makes no sense: {error}"))?
 }
-
-/// The types of the answers, in one place.
-pub type StatusAnswer = Answer<Status>;
-/// The answer to both loads.
-pub type LoadAnswer = Answer<Loaded>;

@@ -9,7 +9,12 @@ use std::{
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{connectors::RegistryStatus, dataplane, denials::Denial, flows::FlowRow};
+use crate::{
+    connectors::{ConnectorStatus, Stranger},
+    dataplane,
+    denials::Denial,
+    flows::FlowRow,
+};
 
 /// The gateway as it is now.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,7 +38,9 @@ pub struct Status {
     /// Handshakes with keys of no device, latest first.
     pub unknown_keys: Vec<UnknownKey>,
     /// Connectors, the chosen one of each site and why.
-    pub connectors: Option<RegistryStatus>,
+    pub connectors: Vec<ConnectorStatus>,
+    /// Link attempts that were turned away, with the key they showed.
+    pub strangers: Vec<Stranger>,
     /// How much of each bounded thing is used, and what was refused for it.
     pub limits: BTreeMap<String, u64>,
 }
@@ -76,7 +83,7 @@ impl Display for Status {
         self.open(f)?;
         self.denied(f)?;
         self.knocks(f)?;
-        self.connectors.iter().try_for_each(|connectors| writeln!(f, "\n{connectors}"))?;
+        self.links(f)?;
         writeln!(f, "\nLIMITS")?;
         self.limits.iter().try_for_each(|(name, count)| writeln!(f, "  {name:<28} {count}"))
     }
@@ -119,6 +126,31 @@ impl Status {
             [denial.at.to_string(), denial.device.to_string(), or_dash(denial.user.as_ref()), denial.to.clone(), denial.reason.clone()]
         });
         table(f, "LATEST DENIALS", ["at", "device", "user", "to", "why"], latest.collect())
+    }
+
+    fn links(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.connectors.iter().map(|connector| {
+            [
+                connector.site.to_string(),
+                connector.id.to_string(),
+                if connector.chosen { "chosen".to_owned() } else { String::new() },
+                connector.why.clone(),
+                or_dash(connector.remote),
+                connector.flows.to_string(),
+                or_dash(connector.last_error.as_ref()),
+            ]
+        });
+        let head = ["site", "connector", "", "why", "remote", "flows", "last error"];
+        table(f, "CONNECTORS", head, rows.collect())?;
+        let rows = self.strangers.iter().map(|stranger| {
+            [
+                or_dash(stranger.key.as_ref()),
+                stranger.remote.to_string(),
+                stranger.attempts.to_string(),
+                stranger.reason.clone(),
+            ]
+        });
+        table(f, "LINKS TURNED AWAY", ["key", "from", "count", "why"], rows.collect())
     }
 
     fn knocks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,10 +22,11 @@ use crate::{
     dataplane::{Command, DataPlane},
     denials::Denials,
     dial::{DialError, Dialer},
-    dns::Names,
-    http::{FrontFlow, HttpFront},
+    gate::FrontFlow,
+    http::HttpFront,
     limits::Descriptors,
     live::{Cut, Live},
+    names::Names,
     reach::Destination,
     tcp::{self, End},
 };
@@ -109,6 +110,11 @@ impl FlowSet {
     /// Where accepted sockets are awaited.
     pub fn pending(&self) -> &Pending {
         &self.shell.0.pending
+    }
+
+    /// Descriptors in use, and how many may be.
+    pub fn descriptors(&self) -> (u64, u64) {
+        self.shell.0.descriptors.usage()
     }
 
     /// Resolves when the last flow has ended.
