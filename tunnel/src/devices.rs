@@ -97,7 +97,11 @@ impl Devices {
 
     /// Those that were retired and not yet forgotten.
     pub(crate) fn retiring(&self) -> Vec<DeviceSlot> {
-        if self.slots.len() == self.by_id.len() { Vec::new() } else { self.slots_that(|device| device.retiring) }
+        if self.slots.len() == self.by_id.len() {
+            Vec::new()
+        } else {
+            self.slots_that(|device| device.retiring)
+        }
     }
 
     fn slots_that(&self, wanted: impl Fn(&Device) -> bool) -> Vec<DeviceSlot> {

@@ -1,10 +1,7 @@
 //! What the core and its shell say to each other about flows and peers.
 //! Values only; who may send what when is told in [`crate::Tunnel`].
 
-use std::{
-    net::SocketAddr,
-    time::Instant,
-};
+use std::{net::SocketAddr, time::Instant};
 
 use protocol::{id::DeviceId, key::WgKey};
 

@@ -26,7 +26,11 @@ pub(crate) struct Addresses {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inbound<'a> {
     Tcp(Tcp),
-    Dns { from: SocketAddr, to: SocketAddr, payload: &'a [u8] },
+    Dns {
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: &'a [u8],
+    },
     Echo,
     /// No flow carries it yet: to be refused by ICMP.
     Unsupported,
@@ -60,7 +64,11 @@ impl Addresses {
             return Err(Count::ToDevice);
         }
         let inbound = inbound(ip)?;
-        if self.gateway.contains(&dst) { self.to_gateway(inbound, dst) } else { Ok(self.to_others(inbound, dst)) }
+        if self.gateway.contains(&dst) {
+            self.to_gateway(inbound, dst)
+        } else {
+            Ok(self.to_others(inbound, dst))
+        }
     }
 
     /// The gateway itself answers DNS and echo, nothing else.
@@ -135,12 +143,7 @@ fn unreachable_v6(dst: Ipv6Addr) -> Option<Count> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{
-        Ends,
-        icmp::tests::message,
-        tcp::tests::syn,
-        udp::datagram,
-    };
+    use crate::packet::{Ends, icmp::tests::message, tcp::tests::syn, udp::datagram};
 
     const OWN: [&str; 2] = ["100.64.0.2", "fd00::1:2"];
 

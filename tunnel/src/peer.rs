@@ -124,7 +124,8 @@ impl Client {
 
     /// A datagram arrived.
     pub fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
-        let kind = Kind::of(datagram).filter(|_| from == self.endpoint && datagram.len() <= self.scratch.len());
+        let kind =
+            Kind::of(datagram).filter(|_| from == self.endpoint && datagram.len() <= self.scratch.len());
         let Some(kind) = kind else {
             self.status.refused += 1;
             return;

@@ -3,10 +3,7 @@
 //! Always true: of the flows with one key only the youngest may be held or closing, and the
 //! tallies are the numbers of flows in each state.
 
-use std::{
-    collections::HashMap,
-    time::Instant,
-};
+use std::{collections::HashMap, time::Instant};
 
 use super::state::{CLOSING, DRAIN, Flow, HOLD, LAST_ACK, PERMIT, State};
 use crate::{
@@ -129,7 +126,14 @@ impl Flows {
 
     /// A SYN without ACK. On a flow that is not over it goes to the kernel, which answers with a
     /// challenge ACK (RFC 9293 §3.10.7.4) or, before the handshake ended, with its SYN-ACK.
-    pub(crate) fn syn(&mut self, device: DeviceSlot, key: FlowKey, tcp: &Tcp, packet: &[u8], now: Instant) -> OnSyn {
+    pub(crate) fn syn(
+        &mut self,
+        device: DeviceSlot,
+        key: FlowKey,
+        tcp: &Tcp,
+        packet: &[u8],
+        now: Instant,
+    ) -> OnSyn {
         let mut superseded = None;
         if let Some((id, flow)) = self.youngest_mut(&key) {
             let anew = flow.isn != tcp.seq;

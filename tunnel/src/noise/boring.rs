@@ -12,7 +12,8 @@ use boringtun::{
 use protocol::key::WgKey;
 
 use super::{
-    Admission, Failure, Kind, Noise, NoisePeer, Opened, Received, Ticked, initiation::Opener,
+    Admission, Failure, Kind, Noise, NoisePeer, Opened, Received, Ticked,
+    initiation::Opener,
     limiter::{self, Limiter},
 };
 use crate::config::PrivateKey;

@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn each_fault_has_its_reason() {
-        let cases: [(fn(&mut Vec<u8>), Count); 8] = [
+        type Edit = fn(&mut Vec<u8>);
+        let cases: [(Edit, Count); 8] = [
             (|p| p[0] = 0x44, Count::Ipv4Malformed),
             (|p| p[0] = 0x4f, Count::Ipv4Malformed),
             (|p| p[3] += 1, Count::WrongLength),

@@ -116,7 +116,14 @@ pub(crate) mod tests {
     use crate::packet::{Ip, tests::ends};
 
     /// A segment for tests.
-    pub(crate) fn segment(ends: Ends, ports: (u16, u16), seq: u32, ack: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn segment(
+        ends: Ends,
+        ports: (u16, u16),
+        seq: u32,
+        ack: u32,
+        flags: u8,
+        payload: &[u8],
+    ) -> Vec<u8> {
         write(ends, &Tcp { src: ports.0, dst: ports.1, seq, ack, len: 0, flags }, payload).unwrap()
     }
 

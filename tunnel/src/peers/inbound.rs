@@ -24,9 +24,15 @@ const FLUSH_LIMIT: usize = 256;
 pub(crate) enum Arrived {
     Nothing,
     /// This much of the scratch buffer is a packet of the device.
-    Packet { device: DeviceSlot, len: usize },
+    Packet {
+        device: DeviceSlot,
+        len: usize,
+    },
     /// The peer proved its key.
-    Handshake { device: DeviceSlot, key: WgKey },
+    Handshake {
+        device: DeviceSlot,
+        key: WgKey,
+    },
     Stranger(WgKey),
 }
 
@@ -110,7 +116,14 @@ impl Peers {
     }
 
     /// Lets cipher state answer an initiation; a state made for one that fails is dropped again.
-    fn answer(&mut self, slot: PeerSlot, from: Endpoint, datagram: &[u8], io: &mut Io<'_>, now: Instant) -> bool {
+    fn answer(
+        &mut self,
+        slot: PeerSlot,
+        from: Endpoint,
+        datagram: &[u8],
+        io: &mut Io<'_>,
+        now: Instant,
+    ) -> bool {
         let slept = self.slots.get(&slot).is_some_and(|peer| !peer.is_awake());
         let answered = self.shake(slot, from, datagram, io, now);
         if !answered && slept {
@@ -119,7 +132,14 @@ impl Peers {
         answered
     }
 
-    fn response(&mut self, index: u32, from: Endpoint, datagram: &[u8], io: &mut Io<'_>, now: Instant) -> Arrived {
+    fn response(
+        &mut self,
+        index: u32,
+        from: Endpoint,
+        datagram: &[u8],
+        io: &mut Io<'_>,
+        now: Instant,
+    ) -> Arrived {
         let Some((slot, device, key)) = self.awake_at(index) else {
             io.counters.add(Count::HandshakeInvalid);
             return Arrived::Nothing;
@@ -132,7 +152,14 @@ impl Peers {
     }
 
     /// Handles a handshake message that deserves a reply, and sends the reply to its source.
-    fn shake(&mut self, slot: PeerSlot, from: Endpoint, datagram: &[u8], io: &mut Io<'_>, now: Instant) -> bool {
+    fn shake(
+        &mut self,
+        slot: PeerSlot,
+        from: Endpoint,
+        datagram: &[u8],
+        io: &mut Io<'_>,
+        now: Instant,
+    ) -> bool {
         let Some(awake) = self.wake(slot, now) else { return false };
         let Some(room) = io.transmits.room(HANDSHAKE_BYTES) else {
             io.counters.add(Count::QueueFull);
@@ -163,7 +190,14 @@ impl Peers {
         }
     }
 
-    fn data(&mut self, index: u32, from: Endpoint, datagram: &[u8], io: &mut Io<'_>, now: Instant) -> Arrived {
+    fn data(
+        &mut self,
+        index: u32,
+        from: Endpoint,
+        datagram: &[u8],
+        io: &mut Io<'_>,
+        now: Instant,
+    ) -> Arrived {
         let found = self.awake_at(index);
         let awake = found.and_then(|(slot, ..)| self.wake(slot, now));
         let (Some((slot, device, _)), Some(awake)) = (found, awake) else {
@@ -223,7 +257,9 @@ impl Peers {
     fn unknown_session(&mut self, from: Endpoint, io: &mut Io<'_>, now: Instant) {
         io.counters.add(Count::UnknownSession);
         let found = self.by_endpoint.get(&from.addr);
-        let Some((slot, peer)) = found.and_then(|slot| Some((*slot, self.slots.get_mut(slot)?))) else { return };
+        let Some((slot, peer)) = found.and_then(|slot| Some((*slot, self.slots.get_mut(slot)?))) else {
+            return;
+        };
         if peer.awake.as_ref().is_some_and(|awake| awake.noise.has_session(now)) {
             return;
         }

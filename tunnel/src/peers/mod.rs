@@ -134,7 +134,10 @@ impl Peers {
             rng: Rng::new(seed),
             tick_at: None,
             refill_at: None,
-            rehandshakes: Rehandshakes { budget: Budget::default(), per_second: limits.rehandshakes_per_second },
+            rehandshakes: Rehandshakes {
+                budget: Budget::default(),
+                per_second: limits.rehandshakes_per_second,
+            },
             largest: (mtu + DATA_OVERHEAD).max(HANDSHAKE_BYTES),
         }
     }

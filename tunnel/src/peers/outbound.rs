@@ -95,7 +95,9 @@ impl Peers {
             let peer = self.slots.get(&slot)?;
             Some((peer.usage.last_heard, slot, peer.endpoint?))
         });
-        with_endpoint.max_by_key(|&(heard, slot, _)| (heard, slot)).map(|(_, slot, endpoint)| (slot, endpoint))
+        with_endpoint
+            .max_by_key(|&(heard, slot, _)| (heard, slot))
+            .map(|(_, slot, endpoint)| (slot, endpoint))
     }
 }
 

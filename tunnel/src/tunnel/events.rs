@@ -3,7 +3,12 @@
 
 use std::{collections::VecDeque, net::SocketAddr};
 
-use crate::{budget::Budget, config::Limits, event::{Event, FlowId}, flow::FairQueue};
+use crate::{
+    budget::Budget,
+    config::Limits,
+    event::{Event, FlowId},
+    flow::FairQueue,
+};
 
 /// A DNS query that waits.
 #[derive(Debug)]

@@ -56,7 +56,7 @@ impl Tunnel {
         match self.flows.syn(slot, key(ip, tcp), tcp, ip.whole, now) {
             OnSyn::Repeated => Ok(()),
             OnSyn::Pass => {
-                self.to_kernel(ip.whole);
+                self.give_kernel(ip.whole);
                 Ok(())
             }
             OnSyn::Refuse(reason) => {
@@ -81,7 +81,7 @@ impl Tunnel {
     fn segment(&mut self, slot: DeviceSlot, ip: &Ip<'_>, tcp: &Tcp, now: Instant) -> Result<(), Count> {
         match self.flows.segment_in(&key(ip, tcp), tcp, now) {
             OnSegment::Pass => {
-                self.to_kernel(ip.whole);
+                self.give_kernel(ip.whole);
                 Ok(())
             }
             OnSegment::Closing => {
@@ -107,11 +107,17 @@ impl Tunnel {
     /// Answers a segment by RST.
     fn reset(&mut self, slot: DeviceSlot, ip: &Ip<'_>, tcp: &Tcp, now: Instant) {
         if let Some(packet) = tcp::reset(ip.ends, tcp) {
-            self.to_device(slot, &packet, now);
+            self.give_device(slot, &packet, now);
         }
     }
 
-    fn query(&mut self, slot: DeviceSlot, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Result<(), Count> {
+    fn query(
+        &mut self,
+        slot: DeviceSlot,
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: &[u8],
+    ) -> Result<(), Count> {
         let query = Query { from, to, payload: payload.to_vec() };
         Err(if self.events.queries.push(slot, query) { Count::DnsQuery } else { Count::DnsLimited })
     }
@@ -119,7 +125,7 @@ impl Tunnel {
     fn echo(&mut self, slot: DeviceSlot, ip: &Ip<'_>, now: Instant) -> Result<(), Count> {
         self.afford_icmp(slot, now)?;
         if let Some(reply) = icmp::echo_reply(ip) {
-            self.to_device(slot, &reply, now);
+            self.give_device(slot, &reply, now);
             self.out.counters.add(Count::EchoAnswered);
         }
         Ok(())
@@ -130,7 +136,7 @@ impl Tunnel {
         self.afford_icmp(slot, now)?;
         let gateway = self.addresses.gateway_like(ip.ends.src());
         if let Some(error) = icmp::unreachable(ip, Refusal::Prohibited, gateway) {
-            self.to_device(slot, &error, now);
+            self.give_device(slot, &error, now);
         }
         Ok(())
     }

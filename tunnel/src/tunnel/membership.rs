@@ -27,7 +27,8 @@ impl Tunnel {
     /// From now on exactly these are peers. A device that is missing, or whose addresses changed, has its
     /// flows cut ([`Event::FlowGone`]); its keys live until the resets are out, at most 2 s.
     pub fn set_peers(&mut self, specs: &[PeerSpec], now: Instant) {
-        let wanted: HashMap<&DeviceId, &PeerSpec> = specs.iter().rev().map(|spec| (&spec.device, spec)).collect();
+        let wanted: HashMap<&DeviceId, &PeerSpec> =
+            specs.iter().rev().map(|spec| (&spec.device, spec)).collect();
         let mut memories = Memories::new();
         let mut leaving = BTreeSet::new();
         for slot in self.devices.current() {
@@ -54,8 +55,10 @@ impl Tunnel {
     fn drop_keys(&mut self, slot: DeviceSlot, keep: &[WgKey], memories: &mut Memories) {
         let Some(device) = self.devices.get_mut(slot) else { return };
         let keep = &keep[..keep.len().min(KEYS_PER_DEVICE)];
-        let (stay, go) =
-            device.peers.iter().partition(|&&peer| self.peers.get(peer).is_some_and(|p| keep.contains(&p.key)));
+        let (stay, go) = device
+            .peers
+            .iter()
+            .partition(|&&peer| self.peers.get(peer).is_some_and(|p| keep.contains(&p.key)));
         device.peers = stay;
         let go: Vec<_> = go;
         memories.extend(go.into_iter().filter_map(|peer| self.peers.forget(peer)));
@@ -66,7 +69,8 @@ impl Tunnel {
             return;
         }
         let flows = self.flows.all().into_iter().filter(|(_, flow)| leaving.contains(&flow.device));
-        for (id, phase, device) in flows.map(|(id, flow)| (id, flow.phase(), flow.device)).collect::<Vec<_>>() {
+        for (id, phase, device) in flows.map(|(id, flow)| (id, flow.phase(), flow.device)).collect::<Vec<_>>()
+        {
             let untold = self.events.opened.take_back(device, |&waiting| waiting == id);
             self.cut_one(id, now);
             let shell_has_it = matches!(phase, FlowPhase::Held | FlowPhase::Admitted | FlowPhase::Live);

@@ -90,7 +90,7 @@ impl Tunnel {
         Self::with_noise(config, Box::new(noise))
     }
 
-    fn with_noise(config: Config, noise: Box<dyn Noise>) -> Self {
+    pub(crate) fn with_noise(config: Config, noise: Box<dyn Noise>) -> Self {
         let Config { private_key: _, gateway_addrs, limits, seed, mtu } = config;
         Self {
             peers: Peers::new(noise, seed, &limits, mtu),
@@ -200,12 +200,12 @@ impl Tunnel {
 
     /// The kernel sent a packet: it passes if it belongs to a flow.
     pub fn handle_tun(&mut self, packet: &[u8], now: Instant) {
-        let done = self.from_kernel(packet, now);
+        let done = self.take_from_kernel(packet, now);
         self.count(done);
         self.check();
     }
 
-    fn from_kernel(&mut self, packet: &[u8], now: Instant) -> Result<(), Count> {
+    fn take_from_kernel(&mut self, packet: &[u8], now: Instant) -> Result<(), Count> {
         if packet.len() > self.mtu {
             return Err(Count::TooBig);
         }
@@ -216,7 +216,7 @@ impl Tunnel {
         match self.flows.segment_out(&FlowKey { device, target }, &tcp, now) {
             Outbound::Drop(reason) => return Err(reason),
             Outbound::Pass(slot) => {
-                if self.to_device(slot, packet, now) {
+                if self.give_device(slot, packet, now) {
                     self.out.counters.add(Count::PassedOut);
                 }
             }
@@ -251,10 +251,16 @@ impl Tunnel {
         self.check();
     }
 
-    fn answer_udp(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8], now: Instant) -> Result<(), Count> {
+    fn answer_udp(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), Count> {
         let slot = self.devices.by_addr(to.ip()).ok_or(Count::NoSuchDevice)?;
         let packet = udp::datagram(from, to, payload).filter(|packet| packet.len() <= self.mtu);
-        self.to_device(slot, &packet.ok_or(Count::AnswerUnsendable)?, now);
+        self.give_device(slot, &packet.ok_or(Count::AnswerUnsendable)?, now);
         Ok(())
     }
 
@@ -291,12 +297,12 @@ impl Tunnel {
     }
 
     /// Encrypts for a device; whether the packet is on its way.
-    fn to_device(&mut self, slot: DeviceSlot, packet: &[u8], now: Instant) -> bool {
+    fn give_device(&mut self, slot: DeviceSlot, packet: &[u8], now: Instant) -> bool {
         let Some(device) = self.devices.get(slot) else { return false };
         self.peers.send(&device.peers, packet, &mut self.out.io(), now)
     }
 
-    fn to_kernel(&mut self, packet: &[u8]) {
+    fn give_kernel(&mut self, packet: &[u8]) {
         let queued = self.out.tun.push((), packet);
         self.out.counters.add(if queued { Count::PassedIn } else { Count::QueueFull });
     }

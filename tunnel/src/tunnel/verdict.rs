@@ -32,7 +32,7 @@ impl Tunnel {
             Admitted::Syn(syn) => {
                 self.out.counters.add(Count::FlowAdmitted);
                 // Should the queue be full, the device's next SYN goes to the kernel all the same.
-                self.to_kernel(&syn);
+                self.give_kernel(&syn);
                 Ok(())
             }
         }
@@ -46,7 +46,7 @@ impl Tunnel {
         let syn = flow.held_syn().and_then(|syn| Ip::parse(syn).ok());
         match syn.and_then(|syn| icmp::unreachable(&syn, refusal, gateway)) {
             Some(error) => {
-                self.to_device(flow.device, &error, now);
+                self.give_device(flow.device, &error, now);
             }
             None => self.say_farewell(&flow, now),
         }
@@ -76,7 +76,8 @@ impl Tunnel {
 
     /// Cuts every flow that fits, and says which.
     pub fn cut_where(&mut self, unwanted: impl Fn(&FlowInfo) -> bool, now: Instant) -> Vec<FlowId> {
-        let cut: Vec<FlowId> = self.flows().iter().filter(|info| unwanted(info)).map(|info| info.flow).collect();
+        let cut: Vec<FlowId> =
+            self.flows().iter().filter(|info| unwanted(info)).map(|info| info.flow).collect();
         for &flow in &cut {
             self.cut_one(flow, now);
         }
@@ -93,13 +94,13 @@ impl Tunnel {
             self.events.opened.take_back(device, |&waiting| waiting == id);
         }
         if let Some(packet) = farewell {
-            self.to_device(device, &packet, now);
+            self.give_device(device, &packet, now);
         }
     }
 
     fn say_farewell(&mut self, flow: &Flow, now: Instant) {
         if let Some(packet) = flow.farewell() {
-            self.to_device(flow.device, &packet, now);
+            self.give_device(flow.device, &packet, now);
         }
     }
 }
