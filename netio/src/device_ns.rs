@@ -15,6 +15,7 @@ use std::{
 
 use ipnet::IpNet;
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
     sched::CloneFlags,
     sys::{
@@ -164,11 +165,11 @@ pub(crate) fn inside(spec: &Spec, command: &[OsString], channel: &Channel) -> Re
 fn keep_mounts_private() -> Result<(), SetUpError> {
     let none = None::<&Path>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).map_err(|errno| {
-        SetUpError::new(
-            Step::Namespace,
-            format!("making mounts private: {errno}"),
-            "the root folder must be a mount point (a chroot is not)",
-        )
+        let remedy = match errno {
+            Errno::EINVAL => "the root folder must be a mount point (that of a chroot is none)".into(),
+            other => netns::refusal_remedy(other),
+        };
+        SetUpError::new(Step::Namespace, format!("making mounts private: {errno}"), remedy)
     })
 }
 
