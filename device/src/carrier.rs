@@ -72,7 +72,7 @@ impl Carrier {
     }
 
     /// The command has sent packets.
-    pub fn from_command(&mut self, now: Instant) -> io::Result<()> {
+    pub fn command_sent(&mut self, now: Instant) -> io::Result<()> {
         self.tun.read_batch(&mut self.packets)?;
         for packet in self.packets.packets().filter(|packet| self.allowed.target(packet)) {
             self.client.handle_tun(packet, now);
@@ -81,23 +81,23 @@ impl Carrier {
         Ok(())
     }
 
-    /// The gateway has sent datagrams. Returns how many there were.
-    pub fn from_gateway(&mut self, now: Instant) -> io::Result<usize> {
-        let count = self.udp.recv_batch(SOCKET, &mut self.inbox)?;
+    /// The gateway has sent datagrams.
+    pub fn gateway_sent(&mut self, now: Instant) -> io::Result<()> {
+        self.udp.recv_batch(SOCKET, &mut self.inbox)?;
         for (from, datagram) in self.inbox.datagrams() {
             self.client.handle_datagram(from, datagram, now);
         }
         self.flush();
-        Ok(count)
+        Ok(())
     }
 
     /// Time has passed.
-    pub fn from_clock(&mut self, now: Instant) {
+    pub fn time_passed(&mut self, now: Instant) {
         self.client.handle_timeout(now);
         self.flush();
     }
 
-    /// When to call `from_clock` at the latest.
+    /// When to call `time_passed` at the latest.
     pub fn deadline(&self) -> Instant {
         self.client.poll_timeout()
     }

@@ -132,7 +132,7 @@ impl Session {
     fn run(mut self) -> io::Result<ExitStatus> {
         self.carrier.watch(&self.poller, TUN, UDP)?;
         self.poller.add(&self.signals, SIGNALS)?;
-        self.carrier.from_clock(Instant::now());
+        self.carrier.time_passed(Instant::now());
         loop {
             self.turn(self.advice.deadline())?;
             if let Some(status) = self.child.try_wait()? {
@@ -156,12 +156,12 @@ impl Session {
         let [tun, udp, signals] = ready;
         let now = Instant::now();
         if udp {
-            self.carrier.from_gateway(now)?;
+            self.carrier.gateway_sent(now)?;
         }
         if tun {
-            self.carrier.from_command(now)?;
+            self.carrier.command_sent(now)?;
         }
-        self.carrier.from_clock(now);
+        self.carrier.time_passed(now);
         if signals {
             self.pass_signals_on()?;
         }
