@@ -5,7 +5,8 @@
 
 use std::{
     ffi::OsString,
-    io,
+    fs::File,
+    io::{self, Read, Seek},
     net::IpAddr,
     os::{fd::AsFd, unix::process::CommandExt},
     path::Path,
@@ -14,13 +15,14 @@ use std::{
 
 use ipnet::IpNet;
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
     sched::CloneFlags,
     sys::{
         prctl::set_pdeathsig,
         signal::{SigSet, Signal},
     },
-    unistd::{Pid, getppid},
+    unistd::{Pid, getppid, getuid},
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,10 +59,48 @@ pub struct Spec {
 pub struct DeviceNet {
     /// What the command sends comes out; what goes in reaches it.
     pub tun: Tun,
+    /// The TCP sockets inside.
+    pub sockets: Sockets,
     /// The command itself: a direct child, in our process group.
     pub child: Child,
     /// What could not be had and what serves instead, for the log.
     pub notes: Vec<String>,
+}
+
+/// A view of the TCP sockets inside, to see whether what the command wrote has left. While it is
+/// open, they live on after the command.
+#[derive(Debug)]
+pub struct Sockets(Vec<File>);
+
+impl Sockets {
+    /// The kernel's tables of both families, of the caller's network namespace.
+    fn open() -> Self {
+        let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+        Self(tables.iter().filter_map(|table| File::open(table).ok()).collect())
+    }
+
+    /// Whether anything written, or a goodbye, is not acknowledged yet.
+    pub fn unsent(&mut self) -> io::Result<bool> {
+        for table in &mut self.0 {
+            let mut text = String::new();
+            table.rewind()?;
+            table.read_to_string(&mut text)?;
+            if text.lines().any(is_unsent) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// One line of /proc/net/tcp: `sl local remote st tx:rx …`, numbers in hexadecimal (proc(5)).
+fn is_unsent(line: &str) -> bool {
+    const SYN_SENT: &str = "02";
+    const LISTEN: &str = "0A";
+    let mut fields = line.split_whitespace().skip(3);
+    let (Some(state), Some(queues)) = (fields.next(), fields.next()) else { return false };
+    let waiting = queues.split(':').next().and_then(|queue| u32::from_str_radix(queue, 16).ok());
+    state != SYN_SENT && state != LISTEN && waiting.is_some_and(|bytes| bytes > 0)
 }
 
 /// Why the command does not run.
@@ -80,7 +120,8 @@ pub enum SpawnError {
 }
 
 /// Starts `command` (a program, found in PATH, and its arguments) with a network of its own. The
-/// calling thread must live as long as the command: its end kills it.
+/// calling thread must live as long as the command: its end kills it (unless the command's file has
+/// capabilities or another user's id, which makes the kernel forget that wish).
 pub fn spawn(spec: &Spec, command: &[OsString]) -> Result<DeviceNet, SpawnError> {
     let helper = helper::start(&Job::Device(spec.clone()), command, Stdio::inherit())?;
     let (mut helper, report, fds) = helper.report()?;
@@ -90,11 +131,14 @@ pub fn spawn(spec: &Spec, command: &[OsString]) -> Result<DeviceNet, SpawnError>
         let program = command.first().cloned().unwrap_or_default();
         return Err(SpawnError::Execute { program, source: io::Error::from_raw_os_error(errno) });
     }
-    let Some(tun) = fds.into_iter().next() else {
+    let mut fds = fds.into_iter();
+    let Some(tun) = fds.next() else {
         let error = SetUpError::new(Step::Helper, "the helper sent no TUN", "check the limit of open files");
         return Err(helper.failed(error).into());
     };
-    Ok(DeviceNet { tun: Tun::from_fd(tun, report.vnet_hdr), child: helper.child, notes: report.notes })
+    let sockets = Sockets(fds.map(File::from).collect());
+    let tun = Tun::from_fd(tun, report.vnet_hdr);
+    Ok(DeviceNet { tun, sockets, child: helper.child, notes: report.notes })
 }
 
 /// The helper's part; on success it becomes the command and never returns.
@@ -107,8 +151,10 @@ pub(crate) fn inside(spec: &Spec, command: &[OsString], channel: &Channel) -> Re
     resolver::install(&spec.dns, &spec.search)?;
     let report = Report { vnet_hdr: tun.has_vnet_hdr(), notes };
     let helper_failed = |error: io::Error| SetUpError::new(Step::Helper, error, "try again");
-    channel.send(&Ok::<_, SetUpError>(report), &[tun.as_fd()]).map_err(helper_failed)?;
-    drop(tun);
+    let sockets = Sockets::open();
+    let fds: Vec<_> = [tun.as_fd()].into_iter().chain(sockets.0.iter().map(AsFd::as_fd)).collect();
+    channel.send(&Ok::<_, SetUpError>(report), &fds).map_err(helper_failed)?;
+    drop((tun, sockets));
     let error = become_command(command, parent, in_user_namespace);
     // If this cannot be sent either, the parent sees our exit code.
     drop(channel.send(&error.raw_os_error().unwrap_or(libc::EIO), &[]));
@@ -119,11 +165,11 @@ pub(crate) fn inside(spec: &Spec, command: &[OsString], channel: &Channel) -> Re
 fn keep_mounts_private() -> Result<(), SetUpError> {
     let none = None::<&Path>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).map_err(|errno| {
-        SetUpError::new(
-            Step::Namespace,
-            format!("making mounts private: {errno}"),
-            "the root folder must be a mount point (a chroot is not)",
-        )
+        let remedy = match errno {
+            Errno::EINVAL => "the root folder must be a mount point (that of a chroot is none)".into(),
+            other => netns::refusal_remedy(other),
+        };
+        SetUpError::new(Step::Namespace, format!("making mounts private: {errno}"), remedy)
     })
 }
 
@@ -154,8 +200,8 @@ fn become_command(command: &[OsString], parent: Pid, in_user_namespace: bool) ->
         return io::ErrorKind::InvalidInput.into();
     };
     let prepare = || -> io::Result<()> {
-        if in_user_namespace {
-            // A caller with uid 0 would otherwise be all-powerful inside.
+        if in_user_namespace && getuid().is_root() {
+            // Executing as uid 0 would make it all-powerful inside, which it is not outside.
             sys::drop_bounding_set()?;
         }
         SigSet::empty().thread_set_mask()?;
@@ -167,5 +213,20 @@ fn become_command(command: &[OsString], parent: Pid, in_user_namespace: bool) ->
     match prepare() {
         Ok(()) => Command::new(program).args(arguments).exec(),
         Err(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_open_connections_with_something_to_send_are_waited_for() {
+        let line = |state: &str, sent: &str| format!("  0: 0200 0100 {state} {sent}:00000000 00:00 0 0");
+        assert!(is_unsent(&line("01", "0000000C")) && is_unsent(&line("04", "00000001")));
+        assert!(!is_unsent(&line("01", "00000000")) && !is_unsent(&line("06", "00000000")));
+        assert!(!is_unsent(&line("0A", "00000001")) && !is_unsent(&line("02", "00000001")));
+        assert!(!is_unsent("  sl  local_address rem_address   st tx_queue rx_queue"));
+        assert!(!is_unsent(""));
     }
 }

@@ -22,7 +22,7 @@ use crate::sys;
 /// Room for one message; a job with a thousand routes is a tenth of it.
 const MAX_MESSAGE: usize = 128 * 1024;
 
-/// Most descriptors in one message: a TUN and two listeners.
+/// Most descriptors in one message: a TUN and two of sockets.
 const MAX_DESCRIPTORS: usize = 3;
 
 /// How long the parent waits for the helper; making namespaces takes milliseconds.

@@ -12,7 +12,8 @@ use std::{
     path::Path,
     process::{Command, ExitCode},
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -24,7 +25,7 @@ use netio::{
     tcp,
     tun::{Batch, Tun},
 };
-use packet::{ACK, SYN, Segment};
+use packet::{ACK, FIN, SYN, Segment};
 
 /// Set for the process that plays the container.
 const INSIDE: &str = "NETIO_TEST_INSIDE";
@@ -35,13 +36,14 @@ type Test = fn() -> Outcome;
 /// After this long a test is hung.
 const HANG: Duration = Duration::from_secs(20);
 
-const TESTS: [(&str, Test); 8] = [
+const TESTS: [(&str, Test); 9] = [
     ("syn_reaches_the_transparent_listener_v4", || handshake("100.64.0.2:40123", "10.50.0.7:5432")),
     ("syn_reaches_the_transparent_listener_v6", || handshake("[fd00:d00:d00:1::2]:40123", "[fd50::7]:8080")),
     ("what_is_not_tcp_is_dropped", what_is_not_tcp_is_dropped),
     ("two_private_gateways_live_side_by_side", two_private_gateways),
     ("own_mode_serves_a_container_and_its_restart", own_mode),
     ("a_command_gets_its_own_network", a_command_gets_its_own_network),
+    ("what_a_finished_command_wrote_is_seen_until_it_is_acknowledged", unsent_is_seen),
     ("a_command_that_does_not_exist_is_named", a_command_that_does_not_exist_is_named),
     ("the_host_is_untouched", the_host_is_untouched),
 ];
@@ -206,7 +208,7 @@ fn a_command_gets_its_own_network() -> Outcome {
     let script =
         "id -u; id -g; cat /proc/net/dev | tail -n +3 | cut -d: -f1 | tr -d ' ' | sort | tr '\\n' ' '; echo
         cat /etc/resolv.conf | tail -n +2; ls /run/dbus 2>/dev/null | wc -l
-        ip -4 route show; grep CapEff /proc/self/status; ip -o link show door0";
+        ip -4 route show; grep Cap /proc/self/status; ip -o link show door0";
     let (text, mut tun) = in_device(script)?;
     let own = format!("{}\n{}\ndoor0 lo \n", nix::unistd::getuid(), nix::unistd::getgid());
     assert!(text.starts_with(&own), "{text}");
@@ -216,10 +218,41 @@ fn a_command_gets_its_own_network() -> Outcome {
     assert!(text.contains("mtu 1380"), "{text}");
     if !nix::unistd::getuid().is_root() {
         assert!(text.contains("CapEff:\t0000000000000000"), "{text}");
+        // Programs with file capabilities, such as ping, run only within the bounding set.
+        assert!(!text.contains("CapBnd:\t0000000000000000"), "{text}");
     }
     // Nothing was said unasked: no router solicitation, no multicast report.
     let mut batch = Batch::new(1, 2048);
     assert_eq!(tun.read_batch(&mut batch)?, 0, "{:?}", batch.packets().collect::<Vec<_>>());
+    Ok(())
+}
+
+fn unsent_is_seen() -> Outcome {
+    let script = "exec 3<>/dev/tcp/100.64.0.9/80; echo hello >&3";
+    let mut net = device_ns::spawn(&device(&[])?, &["bash", "-c", script].map(Into::into))?;
+    let answer = |tun: &mut Tun, packet: &[u8], flags| -> Outcome {
+        let theirs = Segment::parse(packet).ok_or("no TCP segment")?;
+        let ack = packet::acknowledges(packet).ok_or("no TCP segment")?;
+        let seq = if flags & SYN == 0 { 2 } else { 1 };
+        let ours = Segment { from: theirs.to, to: theirs.from, seq, ack, flags };
+        Ok(tun.write_packet(&ours.packet())?)
+    };
+    let syn = next_packet(&mut net.tun)?;
+    answer(&mut net.tun, &syn, SYN | ACK)?;
+    let last = loop {
+        let packet = next_packet(&mut net.tun)?;
+        if Segment::parse(&packet).is_some_and(|segment| segment.flags & FIN != 0) {
+            break packet;
+        }
+    };
+    assert!(net.child.wait()?.success());
+    assert!(net.sockets.unsent()?, "the text and the goodbye are not acknowledged");
+    answer(&mut net.tun, &last, ACK)?;
+    let begin = Instant::now();
+    while net.sockets.unsent()? {
+        assert!(begin.elapsed() < HANG, "still unsent");
+        thread::yield_now();
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+pub const FIN: u8 = 0x01;
 pub const SYN: u8 = 0x02;
 pub const ACK: u8 = 0x10;
 
@@ -62,6 +63,14 @@ impl Segment {
             flags: *tcp.get(13)?,
         })
     }
+}
+
+/// What the other side of an IPv4 connection acknowledges once it has this packet.
+pub fn acknowledges(packet: &[u8]) -> Option<u32> {
+    let segment = Segment::parse(packet)?;
+    let headers = usize::from(packet[0] & 15) * 4 + usize::from(packet[32] >> 4) * 4;
+    let flags = u32::from(segment.flags & SYN != 0) + u32::from(segment.flags & FIN != 0);
+    Some(segment.seq.wrapping_add((packet.len() - headers) as u32 + flags))
 }
 
 /// A ping.
