@@ -24,7 +24,7 @@ help: ## this list
 
 demo: set-up ## a gateway, a connector, a person's device, on this machine only (ARGS=… to the demo)
 	cargo build --workspace --bins
-	$(TARGET)/debug/doorward demo $(ARGS)
+	$(TARGET)/debug/demo $(ARGS)
 
 test: set-up lint ## the whole gate: what CI checks, it checks here
 ifndef NEXTEST

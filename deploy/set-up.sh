@@ -90,13 +90,19 @@ fi
 as_nobody=()
 [ "$(id -u)" != 0 ] || as_nobody=(setpriv --reuid 64990 --regid 64990 --clear-groups)
 if ! (cd / && "${as_nobody[@]}" unshare --user --map-root-user --net true) 2>/dev/null; then
-  setting() { [ "$(sysctl -n "$1" 2>/dev/null || echo "$2")" = "$2" ] || echo "  sudo sysctl -w $1=$2"; }
-  stop "unprivileged users may not make namespaces here. What forbids it:" \
-    "$(setting kernel.apparmor_restrict_unprivileged_userns 0)" \
-    "$(setting kernel.unprivileged_userns_clone 1)" \
-    "$([ "$(sysctl -n user.max_user_namespaces)" -gt 0 ] || echo '  sudo sysctl -w user.max_user_namespaces=10000')" \
-    "$([ "$(sysctl -n user.max_net_namespaces)" -gt 0 ] || echo '  sudo sysctl -w user.max_net_namespaces=10000')" \
-    "  (nothing listed: a container; run it with --security-opt seccomp=unconfined)"
+  remedies=()
+  must() { # setting, comparison, bound, a value that will do; settings this kernel lacks forbid nothing
+    local now
+    now=$(sysctl -n "$1" 2>/dev/null) || return 0
+    [ "$now" "$2" "$3" ] || remedies+=("  sudo sysctl -w $1=$4")
+  }
+  must kernel.apparmor_restrict_unprivileged_userns -eq 0 0
+  must kernel.unprivileged_userns_clone -eq 1 1
+  must user.max_user_namespaces -gt 0 10000
+  must user.max_net_namespaces -gt 0 10000
+  [ ${#remedies[@]} -gt 0 ] || remedies=("  (no setting: a chroot, where it never works, or a container: start it with" \
+    "   --security-opt seccomp=unconfined --security-opt apparmor=unconfined --device /dev/net/tun)")
+  stop "unprivileged users may not make namespaces here; the remedy:" "${remedies[@]}"
 fi
 
 # --- Rust ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +23,9 @@ use nix::{
 };
 
 use crate::{host::Host, wait::HANG};
+
+/// How long the last lines of an ended program may take to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A running program.
 pub struct Process {
@@ -168,6 +171,9 @@ impl Drop for Process {
         if !self.ended() {
             let _ = self.kill();
         }
+        // What it said last is often what matters. A grandchild that left the group may keep the pipe.
+        let said = self.log.lock();
+        let _ = self.log.grown.wait_timeout_while(said, LAST_WORDS, |said| !said.ended);
     }
 }
 

@@ -123,7 +123,7 @@ fn nothing_queued_arrives_after_a_cut() -> Result<()> {
 }
 
 /// Looks that must agree before a transfer counts as stalled.
-const AGREED: u32 = 20;
+const AGREED: u32 = 5;
 
 /// Waits until the device's socket holds unread data and takes no more; how much it holds.
 fn wait_until_stalled(laptop: &Device) -> Result<usize> {

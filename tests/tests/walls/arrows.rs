@@ -16,7 +16,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("control", &["protocol", "policy"]),
     ("connector", &["protocol"]),
     ("device", &["protocol", "tunnel", "netio"]),
-    ("gateway", &["protocol", "policy", "tunnel", "netio", "control"]),
+    ("gateway", &["protocol", "policy", "tunnel", "netio", "control", "connector"]),
     ("tests", &["protocol", "policy", "tunnel", "netio", "control", "connector", "device", "gateway"]),
     ("bench", &["protocol", "policy", "tunnel", "netio", "control", "connector", "device", "gateway"]),
 ];
