@@ -119,8 +119,9 @@ async fn carry(
 
 async fn refuse(mut stream: FlowStream, outcome: Outcome) -> Result<Ending, Ending> {
     wire::write(&mut stream.send, &Frame::Outcome(outcome.clone())).await?;
-    // The outcome ends our direction; the gateway sends nothing more after reading it.
+    // The outcome ends our direction, when it is acknowledged; after it the gateway sends nothing.
     let _ = stream.send.finish();
+    let _ = stream.send.stopped().await;
     stream.conclude();
     Ok(Ending::Refused(outcome))
 }

@@ -83,7 +83,12 @@ async fn inbound(
         };
         let (bytes, _) = buffer.split_at(read);
         if bytes.is_empty() {
-            return link.finish().map_err(|_| StreamEnd::Cut);
+            link.finish().map_err(|_| StreamEnd::Cut)?;
+            // The end has come through when it is acknowledged; a connection closed before would lose it.
+            return match stopped.await {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) | Err(_) => Err(StreamEnd::Cut),
+            };
         }
         tokio::select! {
             biased;
