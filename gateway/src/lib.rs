@@ -1,3 +1,28 @@
-//! placeholder
+//! The gateway: everything between a device's tunnel and the connector, joined in `run`.
+//! It is a library so that its parts can be tested; the `doorward` binary only parses arguments.
+//! Always true: nothing is reached without a `Permit`, and only `access` makes one.
+
+pub mod access;
 pub mod cli;
 pub mod config;
+pub mod connectors;
+pub mod dataplane;
+pub mod denials;
+pub mod desk;
+pub mod dial;
+pub mod dns;
+pub mod flows;
+pub mod gate;
+pub mod http;
+pub mod limits;
+pub mod live;
+pub mod names;
+pub mod peerfile;
+pub mod reach;
+pub mod reload;
+pub mod run;
+pub mod snapshot;
+pub mod socket;
+pub mod status;
+pub mod tcp;
+pub mod unknown;

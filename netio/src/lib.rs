@@ -1,1 +1,23 @@
-//! placeholder
+//! The system calls: private namespaces, TUN devices, UDP and TCP sockets, waiting for all of them.
+//! It knows no protocol above the headers it must read and makes no decision about traffic.
+//! Always true: `unsafe` lives in the module `sys` and nowhere else in the workspace; in private
+//! mode nothing of the host's network is changed; a failed set-up names the setting to change.
+
+pub mod device_ns;
+mod error;
+pub mod gateway_ns;
+pub mod helper;
+pub mod limits;
+mod netlink;
+mod netns;
+pub mod poll;
+mod resolver;
+mod ruleset;
+mod sys;
+mod sysctl;
+pub mod tcp;
+pub mod tun;
+pub mod udp;
+mod wire;
+
+pub use error::{SetUpError, Step};

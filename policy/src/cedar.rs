@@ -229,7 +229,8 @@ fn plain(value: &Value) -> Plain {
 
 /// The milliseconds in a date (since the epoch) or a duration: the types themselves are private to Cedar.
 fn measured(value: &Value, date: bool) -> Option<i64> {
-    let span = if date { call(&FUNCTIONS.since, &[value.clone(), EPOCH.clone()]).ok()? } else { value.clone() };
+    let span =
+        if date { call(&FUNCTIONS.since, &[value.clone(), EPOCH.clone()]).ok()? } else { value.clone() };
     match call(&FUNCTIONS.millis, &[span]).ok()?.value {
         ValueKind::Lit(Literal::Long(n)) => Some(n),
         _ => None,
@@ -285,9 +286,7 @@ fn value(datum: &Datum<'_>) -> Result<Value, CedarError> {
         Datum::Time(at) => instant(at.millis())?,
         Datum::Net(text) => call(&FUNCTIONS.ip, &[Value::from(text.as_str())])?,
         Datum::Entity(name) => Value::from(uid(*name)),
-        Datum::Record(fields) => {
-            Value::new(ValueKind::Record(Arc::new(attributes(fields)?.collect())), None)
-        }
+        Datum::Record(fields) => Value::new(ValueKind::Record(Arc::new(attributes(fields)?.collect())), None),
     })
 }
 

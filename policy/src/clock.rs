@@ -124,7 +124,9 @@ pub(crate) fn moves(expr: &Expr) -> bool {
 fn is_context_or_zone(expr: &Expr) -> bool {
     match View::of(expr) {
         View::Context => true,
-        View::Attr(base, _) if matches!(View::of(base), View::Attr(..)) => View::of(base).is_context_attr("zone"),
+        View::Attr(base, _) if matches!(View::of(base), View::Attr(..)) => {
+            View::of(base).is_context_attr("zone")
+        }
         view => view.is_context_attr("zone"),
     }
 }
@@ -292,7 +294,9 @@ impl Watch<'_> {
     /// The first instant of the next piece of time.
     fn piece_end(&self, at: i64) -> Option<i64> {
         match self.base {
-            Base::Minute(place) | Base::Weekday(place) => self.zones.get(place).map(|zone| zone.segment_end(at)),
+            Base::Minute(place) | Base::Weekday(place) => {
+                self.zones.get(place).map(|zone| zone.segment_end(at))
+            }
             Base::Now => {
                 let time = self.steps.iter().position(|step| *step == Step::Time)?;
                 let before = self.steps.get(..time)?;
@@ -315,7 +319,13 @@ mod tests {
 
     const NOON: i64 = 1_795_262_400_000; // Saturday 2026-11-21T12:00:00Z
 
-    fn watch(base: Base, steps: Vec<Step<i64>>, comparison: Comparison, number: i64, zones: &[Zone]) -> Watch<'_> {
+    fn watch(
+        base: Base,
+        steps: Vec<Step<i64>>,
+        comparison: Comparison,
+        number: i64,
+        zones: &[Zone],
+    ) -> Watch<'_> {
         Watch { base, steps, against: Against::Number { comparison, number, mirrored: false }, zones }
     }
 
@@ -338,7 +348,8 @@ mod tests {
         assert_eq!(age.next_turn(NOON), Some(NOON + 7 * HOUR));
         let left = watch(Base::Now, vec![Step::Until(NOON + HOUR)], Comparison::Less, 60_000, &[]);
         assert_eq!(left.next_turn(NOON), Some(NOON + HOUR - 60_000 + 1));
-        let whole = watch(Base::Now, vec![Step::Until(NOON + HOUR), Step::Whole(HOUR)], Comparison::Less, 0, &[]);
+        let whole =
+            watch(Base::Now, vec![Step::Until(NOON + HOUR), Step::Whole(HOUR)], Comparison::Less, 0, &[]);
         assert_eq!(whole.next_turn(NOON), Some(NOON + 2 * HOUR));
     }
 

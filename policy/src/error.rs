@@ -74,7 +74,11 @@ impl fmt::Display for LoadError {
         if self.line > 0 {
             let gutter = self.line.to_string().len();
             let caret = self.column.saturating_sub(1);
-            write!(f, "\n{:gutter$} |\n{} | {}\n{:gutter$} | {:caret$}^", "", self.line, self.source, "", "")?;
+            write!(
+                f,
+                "\n{:gutter$} |\n{} | {}\n{:gutter$} | {:caret$}^",
+                "", self.line, self.source, "", ""
+            )?;
         }
         match &self.help {
             Some(help) => write!(f, "\n  = help: {help}"),

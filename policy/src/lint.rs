@@ -112,9 +112,7 @@ fn has(condition: &Expr, attr: &str) -> bool {
 
 fn is_has(view: &View<'_>, attr: &str) -> bool {
     match view {
-        View::Has(base, attrs) => {
-            attrs.first() == Some(&attr) && matches!(View::of(base), View::Context)
-        }
+        View::Has(base, attrs) => attrs.first() == Some(&attr) && matches!(View::of(base), View::Context),
         _ => false,
     }
 }

@@ -64,8 +64,9 @@ pub(crate) fn load(files: &[PolicyFile], zones: &[Zone]) -> Result<Loaded, LoadE
         LoadErrors::new(errors.iter().map(whole).collect()).expect("with_utc never fails without a reason")
     })?;
     let schema_text = schema::text(&zones);
-    let (schema, _) = Schema::from_cedarschema_str(&schema_text)
-        .map_err(|e| LoadErrors::whole("schema", e.to_string(), Some("this is a fault of the program itself")))?;
+    let (schema, _) = Schema::from_cedarschema_str(&schema_text).map_err(|e| {
+        LoadErrors::whole("schema", e.to_string(), Some("this is a fault of the program itself"))
+    })?;
     let mut reader = Reader::new(schema);
     for file in files {
         reader.read(file);
@@ -124,7 +125,12 @@ impl Reader {
         for template in set.templates() {
             let help = "write one policy for each person and resource, or name a group";
             let reason = "templates (?principal, ?resource) are not supported yet".to_owned();
-            self.errors.push(source.at(cedar::template_offset(template), None, reason, Some(help.to_owned())));
+            self.errors.push(source.at(
+                cedar::template_offset(template),
+                None,
+                reason,
+                Some(help.to_owned()),
+            ));
         }
         let mut policies: Vec<(&Policy, Parts)> =
             set.policies().filter_map(|policy| Some((policy, cedar::dissect(policy)?))).collect();
@@ -144,7 +150,8 @@ impl Reader {
         for (policy, parts) in policies {
             if parts.body.as_ref().is_some_and(|body| cedar::depth(body) > MAX_DEPTH) {
                 let reason = format!("the condition nests deeper than {MAX_DEPTH} expressions");
-                let help = Some("test for membership in a set or a group instead of many alternatives".to_owned());
+                let help =
+                    Some("test for membership in a set or a group instead of many alternatives".to_owned());
                 self.errors.push(source.at(parts.offset, id_of(policy).ok(), reason, help));
             }
         }
@@ -186,7 +193,12 @@ impl Reader {
         let place = format!("{}:{line}:{column}", source.name);
         if let Some(first) = self.places.get(&id) {
             let reason = format!("the @id {id:?} is already used at {first}");
-            self.errors.push(source.at(parts.offset, Some(id), reason, Some("give each its own @id".to_owned())));
+            self.errors.push(source.at(
+                parts.offset,
+                Some(id),
+                reason,
+                Some("give each its own @id".to_owned()),
+            ));
             return;
         }
         self.places.insert(id.clone(), place);
@@ -222,14 +234,14 @@ impl Source<'_> {
         given: Option<&cedar_policy::PolicyId>,
         policy: Option<PolicyId>,
     ) -> LoadError {
-        let offset = error.labels().and_then(|mut labels| labels.next()).map_or(fallback, |label| label.offset());
-        let mut reason = error.to_string();
-        if let Some(given) = given
-            && let Some(rest) = reason.strip_prefix(&format!("for policy `{given}`, "))
-        {
-            reason = rest.to_owned();
-        }
-        self.at(offset, policy, reason, error.help().map(|help| help.to_string()))
+        let offset =
+            error.labels().and_then(|mut labels| labels.next()).map_or(fallback, |label| label.offset());
+        // Cedar begins with the id it gave the policy, which nobody wrote.
+        let plain = |text: String| {
+            let prefix = given.map(|given| format!("for policy `{given}`, "));
+            prefix.and_then(|prefix| text.strip_prefix(&prefix).map(str::to_owned)).unwrap_or(text)
+        };
+        self.at(offset, policy, plain(error.to_string()), error.help().map(|help| plain(help.to_string())))
     }
 }
 

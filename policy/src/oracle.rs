@@ -66,9 +66,12 @@ impl Oracle<'_> {
         let (permits, forbids) = response
             .diagnostics()
             .reason()
-            .map(|id| (PolicyId::from(id.to_string()), self.policies.policy(id).map(|policy| policy.effect())))
+            .map(|id| {
+                (PolicyId::from(id.to_string()), self.policies.policy(id).map(|policy| policy.effect()))
+            })
             .partition::<Vec<_>, _>(|(_, effect)| *effect == Some(Effect::Permit));
-        let names = |policies: Vec<(PolicyId, Option<Effect>)>| policies.into_iter().map(|(id, _)| id).collect();
+        let names =
+            |policies: Vec<(PolicyId, Option<Effect>)>| policies.into_iter().map(|(id, _)| id).collect();
         let errors = response.diagnostics().errors().map(|error| match error {
             cedar_policy::AuthorizationError::PolicyEvaluationError(error) => {
                 (PolicyId::from(error.policy_id().to_string()), error.inner().to_string())
@@ -107,7 +110,8 @@ fn uid(name: Ref<'_>) -> Result<EntityUid, CedarError> {
 }
 
 fn entity(node: &Node<'_>) -> Result<Entity, CedarError> {
-    let ancestors: Result<Vec<EntityUid>, CedarError> = node.ancestors.iter().map(|name| uid(*name)).collect();
+    let ancestors: Result<Vec<EntityUid>, CedarError> =
+        node.ancestors.iter().map(|name| uid(*name)).collect();
     Entity::new_with_tags(uid(node.entity)?, pairs(&node.attributes)?, ancestors?, pairs(&node.tags)?)
         .map_err(in_words)
 }

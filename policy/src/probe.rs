@@ -30,11 +30,8 @@ pub(crate) fn guards_fire(zones: &[Zone], actions: &ActionEntities) -> Result<()
     let facts = facts().ok_or_else(|| failed("its own facts are unusable"))?;
     let paths = ["/".to_owned()];
     let http = HttpFacts { method: "GET", host: "probe", paths: &paths };
-    let asked = [
-        Action::Connect { port: 1, proto: Proto::Tcp },
-        Action::HttpRead(http),
-        Action::HttpWrite(http),
-    ];
+    let asked =
+        [Action::Connect { port: 1, proto: Proto::Tcp }, Action::HttpRead(http), Action::HttpWrite(http)];
     for action in asked {
         let request = Request {
             user: &facts.0,

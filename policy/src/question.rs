@@ -156,7 +156,10 @@ impl<'a> Question<'a> {
     ) -> Self {
         let mut context = vec![
             ("now", Datum::Time(now)),
-            ("zone", Datum::Record(zones.iter().map(|zone| (zone.name.as_str(), local(zone, now))).collect())),
+            (
+                "zone",
+                Datum::Record(zones.iter().map(|zone| (zone.name.as_str(), local(zone, now))).collect()),
+            ),
             ("source", Datum::Net(request.source.to_string())),
         ];
         if let Some(device) = request.device {
@@ -286,9 +289,12 @@ fn resource<'a>(resource: &Resource<'a>) -> Node<'a> {
         Resource::App(app) => {
             (Ref { kind: Kind::App, id: app.id.as_str() }, &app.site, &app.groups, app.sensitivity)
         }
-        Resource::Subnet(subnet) => {
-            (Ref { kind: Kind::Subnet, id: subnet.id.as_str() }, &subnet.site, &subnet.groups, subnet.sensitivity)
-        }
+        Resource::Subnet(subnet) => (
+            Ref { kind: Kind::Subnet, id: subnet.id.as_str() },
+            &subnet.site,
+            &subnet.groups,
+            subnet.sensitivity,
+        ),
     };
     let mut node = Node::bare(entity);
     node.ancestors = groups.iter().map(|group| Ref { kind: Kind::AppGroup, id: group.as_str() }).collect();
@@ -303,7 +309,9 @@ fn resource<'a>(resource: &Resource<'a>) -> Node<'a> {
             node.tags = app
                 .tags
                 .iter()
-                .map(|(tag, values)| (tag.as_str(), Datum::Texts(values.iter().map(String::as_str).collect())))
+                .map(|(tag, values)| {
+                    (tag.as_str(), Datum::Texts(values.iter().map(String::as_str).collect()))
+                })
                 .collect();
         }
         Resource::Subnet(subnet) => node.attributes.push(("cidr", Datum::Net(subnet.cidr.to_string()))),

@@ -55,13 +55,15 @@ pub(crate) struct Place {
 
 impl Rule {
     pub(crate) fn new(parsed: &Parsed, parts: Parts, actions: &ActionEntities, zones: &[Zone]) -> Self {
-        let (atoms, blind) = parts.body.as_ref().map_or((Vec::new(), false), |body| clock::atoms(body, zones));
+        let (atoms, blind) =
+            parts.body.as_ref().map_or((Vec::new(), false), |body| clock::atoms(body, zones));
         let reads = |attr: &str| {
             parts.body.as_ref().is_some_and(|body| {
                 cedar::any(body, &|view| view.is_context_attr(attr)) || reads_whole_context(body)
             })
         };
-        let words = |key: &str| parsed.policy.annotation(key).filter(|text| !text.is_empty()).map(str::to_owned);
+        let words =
+            |key: &str| parsed.policy.annotation(key).filter(|text| !text.is_empty()).map(str::to_owned);
         Self {
             id: parsed.id.clone(),
             permit: parts.permit,
@@ -78,7 +80,9 @@ impl Rule {
 
     /// Whether the question is within its scope.
     pub(crate) fn concerns(&self, env: &Env) -> bool {
-        self.is_about(env.act()) && self.principal.matches(env.principal()) && self.resource.matches(env.resource())
+        self.is_about(env.act())
+            && self.principal.matches(env.principal())
+            && self.resource.matches(env.resource())
     }
 
     pub(crate) fn is_about(&self, act: Act) -> bool {

@@ -1,1 +1,21 @@
-//! placeholder
+//! The world the end-to-end tests run in: hosts in namespaces, real services, stock clients, our
+//! three programs. It asserts nothing about the product; the tests in `tests/` do.
+//! Always true: nothing here touches the machine's own network, mounts or files outside `target`.
+
+pub mod clock;
+pub mod company;
+pub mod connector;
+pub mod device;
+pub mod gateway;
+pub mod harness;
+pub mod host;
+pub mod mirror;
+pub mod probe;
+pub mod process;
+pub mod programs;
+pub mod sandbox;
+pub mod scene;
+pub mod services;
+pub mod streams;
+pub mod wait;
+pub mod world;

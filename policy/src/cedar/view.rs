@@ -232,7 +232,9 @@ pub(crate) fn dissect(policy: &cedar_policy::Policy) -> Option<Parts> {
     let actions = match policy.action_constraint() {
         ActionConstraint::Any => None,
         ActionConstraint::Eq(uid) => Some(ActionScope::Eq(uid.as_ref().clone())),
-        ActionConstraint::In(uids) => Some(ActionScope::In(uids.iter().map(|u| u.as_ref().clone()).collect())),
+        ActionConstraint::In(uids) => {
+            Some(ActionScope::In(uids.iter().map(|u| u.as_ref().clone()).collect()))
+        }
     };
     Some(Parts {
         permit: policy.effect() == cedar_policy_core::ast::Effect::Permit,

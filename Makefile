@@ -1,0 +1,54 @@
+# Everything a person does with this checkout. `make` alone says what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# nextest gives every test a process of its own and a limit on hanging; cargo's own runner will do.
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+ifdef NEXTEST
+RUN := cargo nextest run
+SMOKE := -E 'test(/^smoke::/)'
+else
+RUN := cargo test
+SMOKE := -- smoke::
+endif
+
+# How to run something as root without asking; empty if there is no way.
+ROOT := $(shell if [ "$$(id -u)" = 0 ]; then echo env; elif sudo -n true 2>/dev/null; then echo sudo -n env; fi)
+
+.PHONY: help demo test lint fmt set-up
+help: ## this list
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## */  make \1\t/' | expand -t 18
+
+demo: set-up ## a gateway, a connector, a person's device, on this machine only (ARGS=… to the demo)
+	cargo build --workspace --bins
+	$(TARGET)/debug/demo $(ARGS)
+
+test: set-up lint ## the whole gate: what CI checks, it checks here
+ifndef NEXTEST
+	@echo "cargo-nextest is not installed: using cargo test (cargo install --locked cargo-nextest)"
+endif
+	cargo build --workspace --bins
+	@echo "== unit tests, walls, and the product as an ordinary user"
+	$(RUN) --workspace
+ifneq ($(ROOT),)
+	@echo "== the product as root"
+	$(RUN) -p tests --test e2e --config 'target."cfg(unix)".runner = "$(ROOT) DOORWARD_TESTS_AS=root"' $(SMOKE)
+else
+	@echo "== the product as root: SKIPPED, you are not root and sudo asks for a password"
+endif
+
+lint: ## formatting and clippy, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## formats the sources
+	cargo fmt --all
+
+bench-%: set-up ## one benchmark by name
+	cargo run --release -p bench -- $* $(ARGS)
+
+set-up: ## installs what this machine lacks
+	@deploy/set-up.sh

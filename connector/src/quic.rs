@@ -1,0 +1,177 @@
+//! QUIC and TLS as both ends of the link set them, and the connector's own end.
+//! It opens no socket and decides no pin but the gateway's.
+//! Always true: TLS 1.3 with ring, Ed25519 alone, signatures verified, no resumption and no 0-RTT.
+
+use std::{os::fd::AsFd, sync::Arc, time::Duration};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use protocol::{
+    key::LinkPin,
+    link::{ALPN, LinkEnd},
+};
+use quinn::{
+    ClientConfig, ConnectionError, IdleTimeout, TransportConfig, VarInt, congestion::BbrConfig,
+    crypto::rustls::QuicClientConfig,
+};
+use rustls::{
+    DigitallySignedStruct, Error, PeerMisbehaved, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, ring::default_provider, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+
+use crate::key::{LinkKey, pin_of};
+
+/// Streams that one connection may carry at a time; quinn's own bound is 100.
+pub const MAX_STREAMS: u32 = 65_536;
+/// The name in the TLS handshake; nobody looks at it, since keys are pinned.
+pub const SERVER_NAME: &str = "link.doorward.internal";
+
+/// A dead peer is noticed after this long without a word.
+const IDLE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// What one stream may have in flight: 160 Mbit/s at 50 ms. The connection as a whole has no window
+/// of its own, lest flows that nobody reads stop all others; its bound is streams times this.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// What a connection may have unacknowledged: 2.5 Gbit/s at 50 ms.
+const SEND_WINDOW: u64 = 16 << 20;
+/// Asked of the kernel, which caps it at net.core.rmem_max and wmem_max.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// The transport of an end that lets the other open `streams` streams at a time.
+pub fn transport(streams: u32) -> Arc<TransportConfig> {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(streams.into())
+        .max_concurrent_uni_streams(0u32.into())
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(Some(IdleTimeout::try_from(IDLE).expect("seconds fit")))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(VarInt::MAX)
+        .send_window(SEND_WINDOW)
+        .congestion_controller_factory(Arc::new(BbrConfig::default()));
+    Arc::new(transport)
+}
+
+/// Widens a UDP socket's buffers as far as the kernel lets us.
+pub fn widen(socket: &impl AsFd) {
+    for (name, result) in [
+        ("receive", setsockopt(socket, sockopt::RcvBuf, &SOCKET_BUFFER)),
+        ("send", setsockopt(socket, sockopt::SndBuf, &SOCKET_BUFFER)),
+    ] {
+        if let Err(error) = result {
+            tracing::debug!(name, %error, "a socket buffer keeps its size");
+        }
+    }
+}
+
+/// The algorithms of the link.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(default_provider())
+}
+
+/// Verifies a handshake signature by the key of the certificate shown.
+pub fn verify_signature(
+    provider: &CryptoProvider,
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    verify_tls13_signature(message, certificate, signature, &provider.signature_verification_algorithms)
+}
+
+/// The signature schemes of the link.
+pub fn schemes() -> Vec<SignatureScheme> {
+    vec![SignatureScheme::ED25519]
+}
+
+/// A TLS 1.2 signature: QUIC has none.
+pub fn refuse_tls12() -> Result<HandshakeSignatureValid, Error> {
+    Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into())
+}
+
+/// The connector's end: shows `key` and talks to the gateway of `pin` alone.
+pub fn client(key: &LinkKey, pin: LinkPin) -> Result<ClientConfig, Error> {
+    let (certificate, private) = key.certified();
+    let provider = provider();
+    let verifier = Arc::new(PinnedGateway { pin, provider: provider.clone() });
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_auth_cert(vec![certificate], private)?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.resumption = Resumption::disabled();
+    let tls = QuicClientConfig::try_from(tls).map_err(|error| Error::General(error.to_string()))?;
+    let mut config = ClientConfig::new(Arc::new(tls));
+    config.transport_config(transport(MAX_STREAMS));
+    Ok(config)
+}
+
+/// Why a connection ended, for people.
+pub fn explain(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            match LinkEnd::from_code(close.error_code.into_inner()) {
+                Some(end) => end.to_string(),
+                None => format!("the other side closed the link: {close}"),
+            }
+        }
+        ConnectionError::LocallyClosed => "closed by this side".to_owned(),
+        ConnectionError::TimedOut => "the other side does not answer".to_owned(),
+        ConnectionError::TransportError(error) => error.to_string(),
+        ConnectionError::VersionMismatch
+        | ConnectionError::ConnectionClosed(_)
+        | ConnectionError::Reset
+        | ConnectionError::CidsExhausted => error.to_string(),
+    }
+}
+
+#[derive(Debug)]
+struct PinnedGateway {
+    pin: LinkPin,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for PinnedGateway {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match pin_of(certificate) {
+            Some(pin) if pin == self.pin => Ok(ServerCertVerified::assertion()),
+            Some(pin) => Err(Error::General(format!("the gateway has the key {pin}, not {}", self.pin))),
+            None => Err(Error::General("the gateway shows no certificate of a link key".to_owned())),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        refuse_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(&self.provider, message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        schemes()
+    }
+}

@@ -1,0 +1,124 @@
+//! Carries packets between the command's TUN and the gateway: the system calls around
+//! `tunnel::peer`. It waits for nothing; `run` says what is ready.
+//! Always true: only AllowedIPs pass, either way; one call moves a bounded number of packets.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Instant,
+};
+
+use netio::{
+    poll::Poller,
+    tun::{Batch, Tun},
+    udp::{BindError, RecvBatch, SendBatch, UdpSockets},
+};
+use tunnel::peer::Client;
+
+use crate::{allowed::Allowed, config::Config};
+
+/// Packets moved per call in each direction: enough to make the wait cheap, few enough that neither
+/// direction starves the other.
+const BATCH: usize = 64;
+
+/// What WireGuard adds to a packet, generously (header, tag, padding: 48 bytes).
+const OVERHEAD: usize = 80;
+
+/// Room for what a gateway sends whose MTU is an ordinary line's and ours is less.
+const DATAGRAM: usize = 2048;
+
+/// We have one socket.
+const SOCKET: usize = 0;
+
+/// The tunnel of one command.
+pub struct Carrier {
+    client: Client,
+    tun: Tun,
+    udp: UdpSockets,
+    allowed: Allowed,
+    packets: Batch,
+    inbox: RecvBatch,
+    outbox: SendBatch,
+}
+
+/// Opens the socket datagrams to `endpoint` leave by, on the host.
+pub fn bind(endpoint: SocketAddr) -> Result<UdpSockets, BindError> {
+    let any = match endpoint {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    UdpSockets::bind(&[any])
+}
+
+impl Carrier {
+    /// Joins the two ends.
+    pub fn new(config: &Config, client: Client, tun: Tun, udp: UdpSockets) -> Self {
+        let mtu = usize::from(config.interface.mtu);
+        Self {
+            client,
+            tun,
+            udp,
+            allowed: Allowed::new(&config.peer.allowed_ips),
+            packets: Batch::new(BATCH, mtu),
+            inbox: RecvBatch::new(BATCH, DATAGRAM.max(mtu + OVERHEAD)),
+            outbox: SendBatch::default(),
+        }
+    }
+
+    /// Has the poller watch both ends.
+    pub fn watch(&self, poller: &Poller, tun: u64, udp: u64) -> io::Result<()> {
+        poller.add(&self.tun, tun)?;
+        self.udp.iter().try_for_each(|socket| poller.add(socket, udp))
+    }
+
+    /// The command has sent packets.
+    pub fn command_sent(&mut self, now: Instant) -> io::Result<()> {
+        self.tun.read_batch(&mut self.packets)?;
+        for packet in self.packets.packets().filter(|packet| self.allowed.target(packet)) {
+            self.client.handle_tun(packet, now);
+        }
+        self.flush();
+        Ok(())
+    }
+
+    /// The gateway has sent datagrams.
+    pub fn gateway_sent(&mut self, now: Instant) -> io::Result<()> {
+        self.udp.recv_batch(SOCKET, &mut self.inbox)?;
+        for (from, datagram) in self.inbox.datagrams() {
+            self.client.handle_datagram(from, datagram, now);
+        }
+        self.flush();
+        Ok(())
+    }
+
+    /// Time has passed.
+    pub fn time_passed(&mut self, now: Instant) {
+        self.client.handle_timeout(now);
+        self.flush();
+    }
+
+    /// When to call `time_passed` at the latest.
+    pub fn deadline(&self) -> Instant {
+        self.client.poll_timeout()
+    }
+
+    /// Whether the gateway ever answered.
+    pub fn connected(&self) -> bool {
+        self.client.status().last_handshake.is_some()
+    }
+
+    fn flush(&mut self) {
+        while let Some(transmit) = self.client.poll_transmit() {
+            self.outbox.push(SOCKET, transmit.to, transmit.bytes);
+        }
+        // A datagram the host cannot send now is lost, as on any network; the tunnel's timers and
+        // the command's TCP send it again.
+        self.udp.send_batch(&mut self.outbox);
+        while let Some(packet) = self.client.poll_tun() {
+            if self.allowed.source(packet) {
+                // The kernel refuses what is no valid packet; it is the gateway's loss.
+                drop(self.tun.write_packet(packet));
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The one access check, and the permits that only it can make.
+//! It does not fetch facts or dial; it asks the policies of one snapshot about one question.
+//! Always true: without a [`Permit`] nothing is reached, and every failure to decide is a denial.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use policy::{
+    decision::{Decision, PolicyId, Reason},
+    facts::{self, Action, HttpFacts, Proto, Request},
+};
+use protocol::{
+    id::{AppId, DeviceId, SiteId, SubnetId, UserId},
+    target::Target,
+    time::Timestamp,
+};
+
+use crate::{reach::Destination, snapshot::Snapshot};
+
+/// The unforgeable proof of a decision: its content is private and only this module makes one.
+#[derive(Debug)]
+pub struct Permit<K>(K);
+
+/// What a permit to dial holds.
+#[derive(Debug)]
+pub struct Open {
+    site: SiteId,
+    target: Target,
+}
+
+/// What a permit to reach our own HTTP front holds; every request there is decided by itself.
+#[derive(Debug)]
+pub struct Front {
+    app: AppId,
+}
+
+impl Permit<Open> {
+    /// Where the permitted target stands.
+    pub fn site(&self) -> &SiteId {
+        &self.0.site
+    }
+
+    /// The one target that may be dialled.
+    pub fn target(&self) -> &Target {
+        &self.0.target
+    }
+}
+
+impl Permit<Front> {
+    /// The one app whose front may be reached.
+    pub fn app(&self) -> &AppId {
+        &self.0.app
+    }
+}
+
+/// What is asked for, by name; owned, so that it can be asked again when a fact changes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ResourceId {
+    /// A service.
+    App(AppId),
+    /// A network as a whole.
+    Subnet(SubnetId),
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(id) => write!(f, "app/{id}"),
+            Self::Subnet(id) => write!(f, "subnet/{id}"),
+        }
+    }
+}
+
+/// What the person does with the resource.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Ask {
+    /// One TCP connection.
+    Connect {
+        /// The target it would open.
+        target: Target,
+    },
+    /// One HTTP request.
+    Http {
+        /// Whether it may change something.
+        write: bool,
+        /// Upper case.
+        method: Arc<str>,
+        /// Lower case, without port.
+        host: Arc<str>,
+        /// Every reading of the path, the forwarded one first; never empty.
+        paths: Arc<[String]>,
+    },
+}
+
+/// One question about access, complete enough to be asked again later.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// Whose device asks.
+    pub device: DeviceId,
+    /// Its tunnel address.
+    pub source: IpAddr,
+    /// What for.
+    pub resource: ResourceId,
+    /// Doing what.
+    pub ask: Ask,
+}
+
+/// Why access is denied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DenyReason {
+    /// The device was removed while it was asking.
+    UnknownDevice,
+    /// The device's owner is not in the directory.
+    UnknownUser,
+    /// The device's owner is disabled.
+    UserDisabled,
+    /// No app or subnet has this address.
+    NoResource,
+    /// The app exists but does not declare this port.
+    NoSuchPort,
+    /// The device gave the connection up, or it never came about.
+    Abandoned,
+    /// The gateway is shutting down.
+    Draining,
+    /// The gateway has no descriptors left for another flow.
+    Exhausted,
+    /// The policies say so.
+    Policy(Reason),
+}
+
+impl DenyReason {
+    /// A short, stable word for counters and logs.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::UnknownDevice => "unknown_device",
+            Self::UnknownUser => "unknown_user",
+            Self::UserDisabled => "user_disabled",
+            Self::NoResource => "no_resource",
+            Self::NoSuchPort => "no_such_port",
+            Self::Abandoned => "abandoned",
+            Self::Draining => "draining",
+            Self::Exhausted => "exhausted",
+            Self::Policy(Reason::Forbidden { .. }) => "forbidden",
+            Self::Policy(Reason::NotMet { .. }) => "condition_not_met",
+            Self::Policy(Reason::NoPolicy) => "no_policy",
+            Self::Policy(Reason::Error { .. }) => "policy_error",
+        }
+    }
+
+    /// The policy behind it, if one is.
+    pub fn policy(&self) -> Option<&PolicyId> {
+        match self {
+            Self::Policy(
+                Reason::Forbidden { policy, .. } | Reason::NotMet { policy, .. } | Reason::Error { policy, .. },
+            ) => Some(policy),
+            Self::Policy(Reason::NoPolicy)
+            | Self::UnknownDevice
+            | Self::UnknownUser
+            | Self::UserDisabled
+            | Self::NoResource
+            | Self::NoSuchPort
+            | Self::Abandoned
+            | Self::Draining
+            | Self::Exhausted => None,
+        }
+    }
+}
+
+impl fmt::Display for DenyReason {
+    /// For the operator's log and status; the person denied gets the page of `http`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownDevice => f.write_str("the device is not enrolled any more"),
+            Self::UnknownUser => f.write_str("the device's owner is not in the directory"),
+            Self::UserDisabled => f.write_str("the device's owner is disabled"),
+            Self::NoResource => f.write_str("no app or subnet has this address"),
+            Self::NoSuchPort => f.write_str("the app does not declare this port"),
+            Self::Abandoned => f.write_str("the connection was given up"),
+            Self::Draining => f.write_str("the gateway is shutting down"),
+            Self::Exhausted => f.write_str("the gateway is out of file descriptors"),
+            Self::Policy(Reason::Forbidden { policy, reason, advice }) => {
+                write!(f, "{policy}: {reason}")?;
+                advice.iter().try_for_each(|advice| write!(f, " ({advice})"))
+            }
+            Self::Policy(Reason::NotMet { policy, conditions, .. }) => {
+                write!(f, "{policy} would allow it, but {}", conditions.join("; "))
+            }
+            Self::Policy(Reason::NoPolicy) => f.write_str("no policy allows this person here"),
+            Self::Policy(Reason::Error { policy, error }) => {
+                write!(f, "policy {policy} cannot be evaluated: {error}")
+            }
+        }
+    }
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug)]
+pub enum Verdict {
+    /// Go ahead.
+    Allow(Allowed),
+    /// Do not.
+    Deny(Denied),
+}
+
+/// What an allowed question comes with.
+#[derive(Debug)]
+pub struct Allowed {
+    /// Proof, needed to dial.
+    pub permit: Permit<Open>,
+    /// Who it is.
+    pub user: Arc<facts::User>,
+    /// On which device.
+    pub device: Arc<facts::Device>,
+    /// The first instant at which the answer may differ.
+    pub until: Option<Timestamp>,
+    /// The permits that matched.
+    pub policies: Vec<PolicyId>,
+}
+
+/// What a denied question comes with.
+#[derive(Debug, Clone)]
+pub struct Denied {
+    /// Whose device asked, if its owner is known.
+    pub user: Option<UserId>,
+    /// Most telling first; never empty.
+    pub reasons: Vec<DenyReason>,
+    /// The first instant at which the answer may differ.
+    pub until: Option<Timestamp>,
+}
+
+impl fmt::Display for Denied {
+    /// Every reason, for the operator.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reasons.iter().enumerate().try_for_each(|(n, reason)| {
+            write!(f, "{}{reason}", if n == 0 { "" } else { "; " })
+        })
+    }
+}
+
+impl Denied {
+    /// A denial with one reason that time does not change.
+    pub fn because(reason: DenyReason) -> Self {
+        Self { user: None, reasons: vec![reason], until: None }
+    }
+}
+
+/// Decides one question against one snapshot at one instant. The only maker of [`Permit<Open>`].
+pub fn check(snapshot: &Snapshot, question: &Question, now: Timestamp) -> Verdict {
+    let Some(device) = snapshot.device(&question.device) else {
+        return Verdict::Deny(Denied::because(DenyReason::UnknownDevice));
+    };
+    let Some(user) = snapshot.user(&device.owner) else {
+        let disabled = snapshot.is_disabled(&device.owner);
+        let reason = if disabled { DenyReason::UserDisabled } else { DenyReason::UnknownUser };
+        let user = Some(device.owner.clone());
+        return Verdict::Deny(Denied { user, ..Denied::because(reason) });
+    };
+    let Some((resource, site, target)) = snapshot.resource(question) else {
+        return Verdict::Deny(Denied::because(DenyReason::NoResource));
+    };
+    let request = Request {
+        user: &user,
+        device: Some(&device),
+        resource,
+        action: action(&question.ask),
+        source: question.source,
+    };
+    match snapshot.engine().decide(&request, now) {
+        Decision::Allow { until, policies } => {
+            let permit = Permit(Open { site, target });
+            Verdict::Allow(Allowed { permit, user, device, until, policies })
+        }
+        Decision::Deny { until, reasons } => Verdict::Deny(Denied {
+            user: Some(user.id.clone()),
+            reasons: reasons.into_iter().map(DenyReason::Policy).collect(),
+            until,
+        }),
+    }
+}
+
+/// Admits a connection to an HTTP app's address without a dial: any enrolled device may be told
+/// by a page why a request is denied. The only maker of [`Permit<Front>`].
+pub fn admit_front(snapshot: &Snapshot, device: &DeviceId, to: &Destination) -> Option<Permit<Front>> {
+    let Destination::Front { app } = to else { return None };
+    snapshot.device(device)?;
+    Some(Permit(Front { app: app.clone() }))
+}
+
+fn action(ask: &Ask) -> Action<'_> {
+    match ask {
+        Ask::Connect { target } => Action::Connect { port: target.port, proto: Proto::Tcp },
+        Ask::Http { write, method, host, paths } => {
+            let facts = HttpFacts { method, host, paths };
+            if *write { Action::HttpWrite(facts) } else { Action::HttpRead(facts) }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The one thread that owns the UDP sockets, the TUN and the tunnel core: poll, batch, hand on.
+//! It does not decide: it emits what happened and obeys commands.
+//! Always true: nothing here blocks but the poll, and every queue out of it is bounded.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use netio::{
+    poll::{Poller, Waker},
+    tun::{self, Tun},
+    udp::{RecvBatch, SendBatch, UdpSockets},
+};
+use protocol::id::DeviceId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tunnel::{Event, FlowId, FlowKey, PeerSpec, Refusal, Tunnel, Verdict};
+
+use crate::peerfile::Known;
+
+/// Commands that may wait for the thread; senders wait when it is full.
+const COMMANDS: usize = 4096;
+/// Events that may wait for the shell; when it is full they stay in the core's own bounded queues.
+const EVENTS: usize = 4096;
+/// Datagrams, packets or commands handled before the other descriptors get their turn.
+const TURN: usize = 64;
+/// No WireGuard datagram or packet is longer.
+const LONGEST: usize = 65_536;
+/// The TUN's token; the UDP sockets have their positions.
+const TUN: u64 = 1 << 32;
+
+/// What the rest of the gateway tells the thread.
+#[derive(Debug)]
+pub enum Command {
+    /// Let the flow's SYN through.
+    Admit(FlowId),
+    /// Answer its SYN with a refusal.
+    Refuse(FlowId, Refusal),
+    /// Its socket was accepted.
+    Accepted(FlowKey, u32),
+    /// Nothing more in, only the reset out.
+    Cut(FlowId),
+    /// Its socket was closed by both sides.
+    Finished(FlowId),
+    /// A datagram of ours to a device.
+    SendUdp {
+        /// Our address.
+        from: std::net::SocketAddr,
+        /// The device's.
+        to: std::net::SocketAddr,
+        /// What it says.
+        payload: Vec<u8>,
+    },
+    /// The devices and the addresses that answer pings, from now on.
+    Peers(Vec<PeerSpec>, Vec<IpAddr>),
+    /// Tell how things are.
+    Report(oneshot::Sender<Report>),
+    /// Tell what must outlive a restart.
+    Remember(oneshot::Sender<Known>),
+    /// End the thread.
+    Stop,
+}
+
+/// How the packet path is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// Every enrolled key.
+    pub peers: Vec<Peer>,
+    /// Packets, handshakes and limits by what became of them, since the start.
+    pub counters: BTreeMap<String, u64>,
+    /// Flows the core knows, held, live and ending.
+    pub flows: usize,
+}
+
+/// One enrolled key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Peer {
+    /// Whose.
+    pub device: DeviceId,
+    /// The key.
+    pub key: String,
+    /// Where it was last proven to be.
+    pub endpoint: Option<std::net::SocketAddr>,
+    /// Seconds since its last handshake.
+    pub handshake_s: Option<u64>,
+    /// Bytes received from it, inside the tunnel.
+    pub received: u64,
+    /// Bytes sent to it, inside the tunnel.
+    pub sent: u64,
+}
+
+/// The way to the thread. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct DataPlane {
+    commands: mpsc::Sender<Command>,
+    waker: Waker,
+}
+
+impl DataPlane {
+    /// Hands `command` over, waiting while the queue is full. After the thread has ended there is
+    /// nothing left to command, and the command is dropped.
+    pub async fn send(&self, command: Command) {
+        if self.commands.send(command).await.is_ok() {
+            self.waker.wake();
+        }
+    }
+
+    /// How things are; `None` once the thread has ended.
+    pub async fn report(&self) -> Option<Report> {
+        let (sender, answer) = oneshot::channel();
+        self.send(Command::Report(sender)).await;
+        answer.await.ok()
+    }
+
+    /// What must outlive a restart; `None` once the thread has ended.
+    pub async fn remember(&self) -> Option<Known> {
+        let (sender, answer) = oneshot::channel();
+        self.send(Command::Remember(sender)).await;
+        answer.await.ok()
+    }
+}
+
+/// The running thread and what comes out of it.
+#[derive(Debug)]
+pub struct Running {
+    /// The way to it.
+    pub handle: DataPlane,
+    /// What happened, in order; ends with the thread.
+    pub events: mpsc::Receiver<Event>,
+    /// An error if it could not go on.
+    pub thread: JoinHandle<io::Result<()>>,
+}
+
+/// Starts the thread over its descriptors.
+pub fn start(tunnel: Tunnel, sockets: UdpSockets, tun: Tun) -> io::Result<Running> {
+    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let (outbox, events) = mpsc::channel(EVENTS);
+    let poller = Poller::new()?;
+    poller.add(&tun, TUN)?;
+    for (token, socket) in (0..).zip(sockets.iter()) {
+        poller.add(socket, token)?;
+    }
+    let waker = poller.waker();
+    let worker = Worker {
+        tunnel,
+        sockets,
+        tun,
+        poller,
+        inbox,
+        outbox,
+        received: RecvBatch::new(TURN, LONGEST),
+        read: tun::Batch::new(TURN, LONGEST),
+        out: SendBatch::default(),
+        kept: None,
+        lost: Lost::default(),
+    };
+    let thread = std::thread::Builder::new().name("data-plane".to_owned()).spawn(|| worker.run())?;
+    Ok(Running { handle: DataPlane { commands, waker }, events, thread })
+}
+
+/// What the kernel would not take.
+#[derive(Debug, Default)]
+struct Lost {
+    datagrams: u64,
+    packets: u64,
+}
+
+struct Worker {
+    tunnel: Tunnel,
+    sockets: UdpSockets,
+    tun: Tun,
+    poller: Poller,
+    inbox: mpsc::Receiver<Command>,
+    outbox: mpsc::Sender<Event>,
+    received: RecvBatch,
+    read: tun::Batch,
+    out: SendBatch,
+    /// An event the shell had no room for; the core keeps the ones behind it.
+    kept: Option<Event>,
+    lost: Lost,
+}
+
+/// How soon a full event queue is tried again.
+const EVENT_RETRY: Duration = Duration::from_millis(5);
+
+impl Worker {
+    fn run(mut self) -> io::Result<()> {
+        loop {
+            let timeout = self.timeout();
+            let ready: Vec<u64> = self.poller.wait(timeout)?.collect();
+            for token in ready {
+                match usize::try_from(token) {
+                    Ok(socket) if token != TUN => self.receive(socket)?,
+                    _ => self.read_tun()?,
+                }
+            }
+            if !self.obey() {
+                self.flush();
+                return Ok(());
+            }
+            let now = Instant::now();
+            if self.tunnel.poll_timeout().is_some_and(|due| due <= now) {
+                self.tunnel.handle_timeout(now);
+            }
+            self.flush();
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if self.kept.is_some() {
+            return Some(EVENT_RETRY);
+        }
+        if !self.inbox.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.tunnel.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    fn receive(&mut self, socket: usize) -> io::Result<()> {
+        match self.sockets.recv_batch(socket, &mut self.received) {
+            Ok(_) => {}
+            // What the network says of an earlier datagram (ICMP), not of this socket.
+            Err(error) if transient(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let now = Instant::now();
+        for (from, datagram) in self.received.datagrams() {
+            self.tunnel.handle_datagram(socket, from, datagram, now);
+        }
+        Ok(())
+    }
+
+    fn read_tun(&mut self) -> io::Result<()> {
+        self.tun.read_batch(&mut self.read)?;
+        let now = Instant::now();
+        for packet in self.read.packets() {
+            self.tunnel.handle_tun(packet, now);
+        }
+        Ok(())
+    }
+
+    /// Obeys what waits, up to a turn; `false` when it is time to end.
+    fn obey(&mut self) -> bool {
+        for _ in 0..TURN {
+            match self.inbox.try_recv() {
+                Ok(Command::Stop) | Err(mpsc::error::TryRecvError::Disconnected) => return false,
+                Ok(command) => self.command(command, Instant::now()),
+                Err(mpsc::error::TryRecvError::Empty) => return true,
+            }
+        }
+        true
+    }
+
+    fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Admit(flow) => self.tunnel.decide(flow, Verdict::Admit, now),
+            Command::Refuse(flow, refusal) => self.tunnel.decide(flow, Verdict::Refuse(refusal), now),
+            Command::Accepted(key, isn) => {
+                // A flow that ended meanwhile has told so by an event.
+                let _ = self.tunnel.accepted(key, isn, now);
+            }
+            Command::Cut(flow) => self.tunnel.cut(flow, now),
+            Command::Finished(flow) => self.tunnel.finished(flow, now),
+            Command::SendUdp { from, to, payload } => self.tunnel.send_udp(from, to, &payload, now),
+            Command::Peers(peers, echo) => {
+                self.tunnel.set_peers(peers, now);
+                self.tunnel.set_echo(echo.into_iter().collect());
+            }
+            // Whoever asked may have stopped waiting.
+            Command::Report(answer) => drop(answer.send(self.report(now))),
+            Command::Remember(answer) => drop(answer.send(self.known())),
+            Command::Stop => {}
+        }
+    }
+
+    /// Hands out everything the core has for the network, the kernel and the shell.
+    fn flush(&mut self) {
+        while let Some(transmit) = self.tunnel.poll_transmit() {
+            self.out.push(transmit.socket, transmit.to, transmit.bytes);
+            if self.out.len() >= TURN {
+                self.lost.datagrams += self.sockets.send_batch(&mut self.out).dropped;
+            }
+        }
+        self.lost.datagrams += self.sockets.send_batch(&mut self.out).dropped;
+        while let Some(packet) = self.tunnel.poll_tun() {
+            self.lost.packets += u64::from(self.tun.write_packet(packet).is_err());
+        }
+        while let Some(event) = self.kept.take().or_else(|| self.tunnel.poll_event()) {
+            match self.outbox.try_send(event) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(event)) => {
+                    self.kept = Some(event);
+                    return;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            }
+        }
+    }
+
+    fn report(&self, now: Instant) -> Report {
+        let peer = |peer: tunnel::PeerStatus| Peer {
+            device: peer.device,
+            key: peer.key.to_string(),
+            endpoint: peer.endpoint,
+            handshake_s: peer.last_handshake.map(|at| now.saturating_duration_since(at).as_secs()),
+            received: peer.received,
+            sent: peer.sent,
+        };
+        let mut counters: BTreeMap<_, _> =
+            self.tunnel.counters().iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        counters.insert("datagrams_unsent".to_owned(), self.lost.datagrams);
+        counters.insert("datagrams_too_long".to_owned(), self.received.truncated());
+        counters.insert("packets_unwritten".to_owned(), self.lost.packets);
+        Report { peers: self.tunnel.peers().map(peer).collect(), counters, flows: self.tunnel.flows().count() }
+    }
+
+    fn known(&self) -> Known {
+        Known { endpoints: self.tunnel.endpoints().collect(), stamps: self.tunnel.stamps().collect() }
+    }
+}
+
+fn transient(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
+    matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkDown | NetworkUnreachable)
+}

@@ -1,0 +1,127 @@
+//! Answers what comes over the control socket: status, and loads.
+//! It changes nothing itself. Always true: one caller at a time is answered by its own task, and
+//! a caller that says nothing is let go.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use protocol::time::Timestamp;
+use tokio::net::UnixStream;
+
+use crate::{
+    connectors::Registry,
+    dataplane::DataPlane,
+    denials::Denials,
+    flows::FlowSet,
+    live::Live,
+    names::Names,
+    reload::{Reloader, Scope},
+    socket::{self, ControlSocket, Question},
+    status::{Policies, Status},
+    unknown::Unknown,
+};
+
+/// Rest after a failed accept, so that the loop does not spin.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// Everything status is gathered from.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// When the gateway started.
+    pub started: Timestamp,
+    /// What the set-up fell back to.
+    pub notes: Vec<String>,
+    /// The snapshot in force.
+    pub live: Live,
+    /// The packet path.
+    pub data_plane: DataPlane,
+    /// Open flows.
+    pub flows: FlowSet,
+    /// Counted denials.
+    pub denials: Denials,
+    /// Who knocked in vain.
+    pub unknown: Unknown,
+    /// Connectors, if any are configured.
+    pub registry: Option<Registry>,
+    /// The name server.
+    pub names: Names,
+    /// Accepted sockets that belonged to nobody.
+    pub unpaired: Arc<AtomicU64>,
+    /// Loads files.
+    pub reloader: Reloader,
+}
+
+impl Desk {
+    /// Serves callers for ever.
+    pub async fn serve(self, control: ControlSocket) {
+        loop {
+            match control.next().await {
+                Ok(caller) => {
+                    let desk = self.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = desk.attend(caller).await {
+                            tracing::debug!(%error, "a caller of the control socket went away");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept on the control socket");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+            }
+        }
+    }
+
+    async fn attend(&self, mut caller: UnixStream) -> std::io::Result<()> {
+        match socket::question(&mut caller).await? {
+            Question::Status => socket::answer(&mut caller, &self.status().await).await,
+            Question::Reload => socket::answer(&mut caller, &self.reloader.load(Scope::All).await).await,
+            Question::LoadPolicies => {
+                socket::answer(&mut caller, &self.reloader.load(Scope::Policies).await).await
+            }
+        }
+    }
+
+    async fn status(&self) -> Result<Status, String> {
+        let tunnel = self.data_plane.report().await.ok_or("the data plane has ended")?;
+        let snapshot = self.live.snapshot();
+        let engine = snapshot.engine();
+        let (denials, latest_denials) = self.denials.report();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started,
+            notes: self.notes.clone(),
+            policies: Policies {
+                fingerprint: engine.fingerprint(),
+                count: engine.len(),
+                lints: engine.lints().iter().map(ToString::to_string).collect(),
+                mismatches: engine.shadow_mismatches(),
+            },
+            tunnel,
+            flows: self.flows.rows(),
+            denials,
+            latest_denials,
+            unknown_keys: self.unknown.rows(),
+            connectors: self.registry.as_ref().map(Registry::status).unwrap_or_default(),
+            strangers: self.registry.as_ref().map(Registry::strangers).unwrap_or_default(),
+            limits: self.limits(),
+        })
+    }
+
+    fn limits(&self) -> BTreeMap<String, u64> {
+        let (used, most) = self.flows.descriptors();
+        BTreeMap::from([
+            ("descriptors_used".to_owned(), used),
+            ("descriptors_most".to_owned(), most),
+            ("registered".to_owned(), self.live.len() as u64),
+            ("sockets_unpaired".to_owned(), self.unpaired.load(Ordering::Relaxed)),
+            ("dns_dropped".to_owned(), self.names.dropped()),
+        ])
+    }
+}

@@ -1,0 +1,61 @@
+//! Accepts what the private namespace's kernel hands us and gives each socket to its flow.
+//! It does not decide. Always true: a socket no flow awaits is reset and counted, never served.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::io::unix::AsyncFd;
+use tunnel::FlowKey;
+
+use super::Pending;
+use crate::{
+    dataplane::{Command, DataPlane},
+    tcp,
+};
+
+/// Rest after a failed accept (out of descriptors, say): the backlog waits, the loop does not spin.
+const AFTER_FAILURE: Duration = Duration::from_millis(50);
+
+/// Accepts on `listener` for ever; `unpaired` counts sockets that belonged to nobody.
+pub async fn accept_all(
+    listener: TcpListener,
+    pending: Pending,
+    data_plane: DataPlane,
+    unpaired: Arc<AtomicU64>,
+) -> io::Result<()> {
+    let listener = AsyncFd::new(listener)?;
+    loop {
+        let mut ready = listener.readable().await?;
+        match ready.try_io(|listener| netio::tcp::accept_with_addr(listener.get_ref())) {
+            Err(_would_block) => {}
+            Ok(Ok((socket, peer))) => match paired(socket, peer, &pending) {
+                Ok((key, isn)) => data_plane.send(Command::Accepted(key, isn)).await,
+                Err(stranger) => {
+                    unpaired.fetch_add(1, Ordering::Relaxed);
+                    tcp::reset(stranger);
+                }
+            },
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot accept a connection from the tunnel");
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
+        }
+    }
+}
+
+/// Hands `socket` to the flow it belongs to; one that died in the queue or belongs to none comes back.
+fn paired(socket: TcpStream, peer: SocketAddr, pending: &Pending) -> Result<(FlowKey, u32), TcpStream> {
+    let syn = netio::tcp::saved_syn(&socket).ok().flatten();
+    let (Ok(target), Some(syn)) = (socket.local_addr(), syn) else { return Err(socket) };
+    tcp::tune(&socket);
+    let key = FlowKey { device: peer, target };
+    pending.hand_over(key, syn.isn, socket)?;
+    Ok((key, syn.isn))
+}

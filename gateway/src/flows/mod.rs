@@ -1,0 +1,262 @@
+//! From "a device sent a SYN" to a relayed connection: one task per flow that decides, dials,
+//! lets the SYN through, takes the accepted socket and copies until the end or the cut.
+//! It does not touch packets. Always true: a flow's task is registered before it is decided, and
+//! tells the data plane how the flow ended, whatever happens.
+
+mod accept;
+mod decide;
+mod pending;
+mod table;
+
+use std::{sync::Arc, time::Duration};
+
+use protocol::id::DeviceId;
+use tokio::{net::TcpStream, sync::watch};
+use tokio_util::task::TaskTracker;
+use tunnel::{FlowId, FlowKey, Refusal};
+
+pub use self::{accept::accept_all, pending::Pending, table::FlowRow};
+use self::{decide::Asked, table::Flows};
+use crate::{
+    access::{self, DenyReason, Denied, ResourceId},
+    dataplane::{Command, DataPlane},
+    denials::Denials,
+    dial::{DialError, Dialer},
+    gate::FrontFlow,
+    http::HttpFront,
+    limits::Descriptors,
+    live::{Cut, Live},
+    names::Names,
+    reach::Destination,
+    tcp::{self, End},
+};
+
+/// How long an admitted SYN may take to become an accepted socket; the data plane gives up after
+/// 30 s and says so, this is only the net below it.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Descriptors a flow may need: the device's socket, the upstream's, and a socket pair for HTTP.
+const DESCRIPTORS: u64 = 2;
+const FRONT_DESCRIPTORS: u64 = 4;
+
+/// What every flow's task needs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Shell(Arc<Parts>);
+
+/// The parts a [`Shell`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The registry and the snapshot in force.
+    pub live: Live,
+    /// The thread that owns the packets.
+    pub data_plane: DataPlane,
+    /// Opens what is permitted.
+    pub dialer: Dialer,
+    /// The HTTP front.
+    pub front: HttpFront,
+    /// The name server.
+    pub names: Names,
+    /// Sockets that are awaited.
+    pub pending: Pending,
+    /// Counted denials.
+    pub denials: Denials,
+    /// The budget of descriptors.
+    pub descriptors: Descriptors,
+    /// `true` once the gateway is shutting down.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// A flow as its task sees it.
+#[derive(Debug, Clone)]
+struct Flow {
+    id: FlowId,
+    device: DeviceId,
+    key: FlowKey,
+    isn: u32,
+}
+
+/// The flows' owner: starts their tasks and remembers what is open.
+#[derive(Debug, Clone)]
+pub struct FlowSet {
+    shell: Shell,
+    flows: Flows,
+    tasks: TaskTracker,
+}
+
+impl FlowSet {
+    /// An empty set over `parts`.
+    pub fn new(parts: Parts) -> Self {
+        Self { shell: Shell(Arc::new(parts)), flows: Flows::default(), tasks: TaskTracker::new() }
+    }
+
+    /// A device wants a connection. Bounded: the data plane holds only so many SYNs per device.
+    pub fn opened(&self, id: FlowId, device: DeviceId, key: FlowKey, isn: u32) {
+        let flow = Flow { id, device, key, isn };
+        let row = self.flows.insert(&flow);
+        let shell = self.shell.clone();
+        self.tasks.spawn(async move { shell.run(flow, &row).await });
+    }
+
+    /// The data plane has dropped the flow: its task ends as if it had been cut.
+    pub fn gone(&self, id: FlowId, why: DenyReason) {
+        self.flows.cut(id, Denied::because(why));
+    }
+
+    /// What is open, for status.
+    pub fn rows(&self) -> Vec<FlowRow> {
+        self.flows.rows()
+    }
+
+    /// Where accepted sockets are awaited.
+    pub fn pending(&self) -> &Pending {
+        &self.shell.0.pending
+    }
+
+    /// Descriptors in use, and how many may be.
+    pub fn descriptors(&self) -> (u64, u64) {
+        self.shell.0.descriptors.usage()
+    }
+
+    /// Resolves when the last flow has ended.
+    pub async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Resets everything that is still open.
+    pub fn cut_all(&self) {
+        self.flows.cut_all(&Denied::because(DenyReason::Draining));
+    }
+}
+
+impl Shell {
+    async fn run(&self, flow: Flow, row: &table::Row) {
+        if *self.0.draining.borrow() {
+            return self.refuse(&flow, &Denied::because(DenyReason::Draining)).await;
+        }
+        let snapshot = self.0.live.snapshot();
+        match snapshot.resolve(flow.key.target) {
+            to @ Destination::Front { .. } => self.front(&flow, &to, row).await,
+            Destination::App { app, target } => {
+                self.tcp(&flow, Asked::new(&flow, ResourceId::App(app), target), row).await;
+            }
+            Destination::Subnet { subnet, target } => {
+                self.tcp(&flow, Asked::new(&flow, ResourceId::Subnet(subnet), target), row).await;
+            }
+            Destination::Dns => self.dns(&flow, row).await,
+            Destination::NoSuchPort { .. } => {
+                self.refuse(&flow, &Denied::because(DenyReason::NoSuchPort)).await;
+            }
+            Destination::Nothing => self.refuse(&flow, &Denied::because(DenyReason::NoResource)).await,
+        }
+    }
+
+    async fn tcp(&self, flow: &Flow, asked: Asked, row: &table::Row) {
+        let Some(_descriptors) = self.0.descriptors.take(DESCRIPTORS) else {
+            return self.refuse(flow, &Denied::because(DenyReason::Exhausted)).await;
+        };
+        let (allowed, _guard) = match decide::decide(&self.0.live, flow, &asked, row.cut()) {
+            Ok(decided) => decided,
+            Err(denied) => return self.refuse_for(flow, &asked.resource, &denied).await,
+        };
+        row.decided(&asked.resource, &allowed);
+        let dialled = tokio::select! {
+            biased;
+            () = row.cut().token().cancelled() => None,
+            dialled = self.0.dialer.open(allowed.permit, flow.id.0) => Some(dialled),
+        };
+        match dialled {
+            None => self.refuse_for(flow, &asked.resource, &row.why_cut()).await,
+            Some(Err(error)) => self.unreachable(flow, &asked, &error).await,
+            Some(Ok(upstream)) => {
+                row.over(upstream.connector());
+                match self.admit(flow, row.cut()).await {
+                    Some(socket) => self.relay(flow, socket, upstream, row).await,
+                    None => upstream.abort(),
+                }
+            }
+        }
+    }
+
+    /// Lets the SYN through and waits for the socket that comes of it.
+    async fn admit(&self, flow: &Flow, cut: &Cut) -> Option<TcpStream> {
+        let mut expected = self.0.pending.expect(flow.key, flow.isn);
+        self.0.data_plane.send(Command::Admit(flow.id)).await;
+        let socket = tokio::select! {
+            biased;
+            () = cut.token().cancelled() => None,
+            () = tokio::time::sleep(ACCEPT_TIMEOUT) => None,
+            socket = expected.socket() => socket,
+        };
+        if socket.is_none() {
+            self.0.data_plane.send(Command::Cut(flow.id)).await;
+        }
+        socket.and_then(|socket| TcpStream::from_std(socket).ok())
+    }
+
+    async fn relay(&self, flow: &Flow, socket: TcpStream, upstream: crate::dial::Upstream, row: &table::Row) {
+        let ended = tcp::relay(socket, upstream, row.cut()).await;
+        if ended.how == End::Closed {
+            self.0.data_plane.send(Command::Finished(flow.id)).await;
+        } else {
+            self.0.data_plane.send(Command::Cut(flow.id)).await;
+        }
+        let why = row.cut().why().map(Denied::to_string);
+        tracing::info!(target: "flow", flow = flow.id.0, device = %flow.device, to = %flow.key.target,
+            end = ended.how.as_str(), up = ended.up, down = ended.down, why, "flow ended");
+    }
+
+    async fn front(&self, flow: &Flow, to: &Destination, row: &table::Row) {
+        let Some(_descriptors) = self.0.descriptors.take(FRONT_DESCRIPTORS) else {
+            return self.refuse(flow, &Denied::because(DenyReason::Exhausted)).await;
+        };
+        let snapshot = self.0.live.snapshot();
+        let Some(permit) = access::admit_front(&snapshot, &flow.device, to) else {
+            return self.refuse(flow, &Denied::because(DenyReason::UnknownDevice)).await;
+        };
+        row.front(permit.app());
+        let Some(socket) = self.admit(flow, row.cut()).await else { return };
+        let front = FrontFlow::new(permit, flow.device.clone(), flow.key.device, flow.key.target, row.cut().clone());
+        self.0.front.serve(socket, Arc::new(front), self.0.draining.clone()).await;
+        let command = if row.cut().token().is_cancelled() { Command::Cut(flow.id) } else { Command::Finished(flow.id) };
+        self.0.data_plane.send(command).await;
+    }
+
+    async fn dns(&self, flow: &Flow, row: &table::Row) {
+        let Some(_descriptors) = self.0.descriptors.take(DESCRIPTORS) else {
+            return self.refuse(flow, &Denied::because(DenyReason::Exhausted)).await;
+        };
+        let Some(socket) = self.admit(flow, row.cut()).await else { return };
+        tokio::select! {
+            () = self.0.names.serve_tcp(socket, &flow.device) => {}
+            () = row.cut().token().cancelled() => {}
+        }
+        self.0.data_plane.send(Command::Finished(flow.id)).await;
+    }
+
+    async fn refuse(&self, flow: &Flow, denied: &Denied) {
+        self.reset(flow, &flow.key.target.to_string(), denied).await;
+    }
+
+    async fn refuse_for(&self, flow: &Flow, resource: &ResourceId, denied: &Denied) {
+        self.reset(flow, &resource.to_string(), denied).await;
+    }
+
+    async fn reset(&self, flow: &Flow, to: &str, denied: &Denied) {
+        decide::record(&self.0.denials, flow, to, denied);
+        self.0.data_plane.send(Command::Refuse(flow.id, Refusal::Rst)).await;
+    }
+
+    /// Refused by the target is refused; everything else says unreachable.
+    async fn unreachable(&self, flow: &Flow, asked: &Asked, error: &DialError) {
+        tracing::warn!(target: "flow", flow = flow.id.0, device = %flow.device, resource = %asked.resource,
+            to = %flow.key.target, %error, "cannot open the target");
+        let refusal = match error {
+            DialError::Refused => Refusal::Rst,
+            DialError::NotAllowed(_) => Refusal::Prohibited,
+            DialError::NoConnector | DialError::Overloaded => Refusal::NetUnreachable,
+            DialError::Unreachable | DialError::Timeout | DialError::NameNotFound => Refusal::HostUnreachable,
+        };
+        self.0.data_plane.send(Command::Refuse(flow.id, refusal)).await;
+    }
+}

@@ -1,0 +1,157 @@
+//! What the HTTP front asks: may this request pass, and what is known of the app.
+//! It does not look at sockets or headers. Always true: every request is registered, then decided.
+
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+
+use policy::{decision::PolicyId, facts};
+use protocol::{
+    id::{AppId, DeviceId},
+    time::Timestamp,
+};
+
+use crate::{
+    access::{Ask, Denied, Front, Open, Permit, Question, ResourceId, Verdict},
+    config::AppSpec,
+    denials::{Denial, Denials},
+    live::{Cut, Live, LiveGuard},
+};
+
+/// One accepted connection to an HTTP app's front.
+#[derive(Debug)]
+pub struct FrontFlow {
+    device: DeviceId,
+    source: SocketAddr,
+    local: SocketAddr,
+    app: AppId,
+    cut: Cut,
+}
+
+impl FrontFlow {
+    /// Only a permit opens the front.
+    pub fn new(permit: Permit<Front>, device: DeviceId, source: SocketAddr, local: SocketAddr, cut: Cut) -> Self {
+        Self { device, source, local, app: permit.app().clone(), cut }
+    }
+
+    /// The device at the other end.
+    pub fn device(&self) -> &DeviceId {
+        &self.device
+    }
+
+    /// Its tunnel address and port.
+    pub fn source(&self) -> SocketAddr {
+        self.source
+    }
+
+    /// The address and port it asked for.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The app that stands there.
+    pub fn app(&self) -> &AppId {
+        &self.app
+    }
+
+    /// How the connection's owner learns that it must end.
+    pub fn cut(&self) -> &Cut {
+        &self.cut
+    }
+}
+
+/// One HTTP request, canonical.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpQuestion<'a> {
+    /// The connection it came on.
+    pub front: &'a FrontFlow,
+    /// Whether it may change something.
+    pub write: bool,
+    /// Upper case.
+    pub method: &'a str,
+    /// Lower case, without port.
+    pub host: &'a str,
+    /// Every reading of the path, the forwarded one first.
+    pub paths: &'a [String],
+}
+
+/// A request that may pass.
+#[derive(Debug)]
+pub struct Passed {
+    /// Opens the app's upstream.
+    pub permit: Permit<Open>,
+    /// Who asks.
+    pub user: Arc<facts::User>,
+    /// On which device.
+    pub device: Arc<facts::Device>,
+    /// The first instant at which the answer may differ.
+    pub until: Option<Timestamp>,
+    /// The permits that matched.
+    pub policies: Vec<PolicyId>,
+    /// Keeps the request registered until it is over.
+    pub guard: LiveGuard,
+}
+
+/// Decides HTTP requests. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    live: Live,
+    denials: Denials,
+}
+
+impl Gate {
+    /// A gate over the snapshot in force.
+    pub fn new(live: Live, denials: Denials) -> Self {
+        Self { live, denials }
+    }
+
+    /// The app as the configuration in force has it.
+    pub fn app(&self, id: &AppId) -> Option<Arc<AppSpec>> {
+        self.live.snapshot().app(id).cloned()
+    }
+
+    /// Changes with every configuration; part of every pool key.
+    pub fn generation(&self) -> u64 {
+        self.live.snapshot().epoch()
+    }
+
+    /// Registers the request with its connection, then decides it.
+    pub fn decide(&self, request: HttpQuestion<'_>) -> Result<Passed, Denied> {
+        let question = Question {
+            device: request.front.device.clone(),
+            source: request.front.source.ip(),
+            resource: ResourceId::App(request.front.app.clone()),
+            ask: Ask::Http {
+                write: request.write,
+                method: request.method.into(),
+                host: request.host.into(),
+                paths: request.paths.into(),
+            },
+        };
+        match self.live.decide(question, &request.front.cut) {
+            (Verdict::Allow(allowed), guard) => Ok(Passed {
+                permit: allowed.permit,
+                user: allowed.user,
+                device: allowed.device,
+                until: allowed.until,
+                policies: allowed.policies,
+                guard,
+            }),
+            (Verdict::Deny(denied), _guard) => {
+                self.record(&request, &denied);
+                Err(denied)
+            }
+        }
+    }
+
+    fn record(&self, request: &HttpQuestion<'_>, denied: &Denied) {
+        let Some(first) = denied.reasons.first() else { return };
+        let denial = Denial {
+            at: Timestamp::from_system(SystemTime::now()),
+            device: request.front.device.clone(),
+            user: denied.user.clone(),
+            to: format!("app/{} {} {}", request.front.app, request.method, request.paths.first().map_or("", String::as_str)),
+            code: first.code().to_owned(),
+            reason: denied.to_string(),
+        };
+        self.denials.record(denial, first.policy().map(AsRef::as_ref));
+    }
+}

@@ -1,0 +1,184 @@
+//! The order in which every request is judged: is it for this app, is it framed clearly, does
+//! another site's page ask, is its path clear, and only then what the policies say.
+//! It reads a request and changes nothing of it.
+//! Always true: what the policies were asked about is what [`Admitted`] forwards.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, header};
+use pingora::http::RequestHeader;
+use policy::{decision::PolicyId, facts};
+use protocol::time::Timestamp;
+
+use super::{
+    connection::Connection,
+    head::{self, HeadError},
+    headers::{self, Told},
+    origin,
+    path::{self, Path},
+    refusal::Refusal,
+    upstream::Attempt,
+};
+use crate::{
+    config::app::{AppKind, AppSpec, HttpSpec},
+    gate::{Gate, HttpQuestion},
+    live::LiveGuard,
+};
+
+/// The port that a Host header may leave out.
+const DEFAULT_PORT: u16 = 80;
+
+/// A request that may go to its app.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The app as it was configured when the request was decided.
+    pub app: Arc<AppSpec>,
+    /// The target as it goes out.
+    pub forward: String,
+    /// What the app is told.
+    pub told: Told,
+    /// Opens the app, once.
+    pub attempt: Arc<Attempt>,
+    /// Whether a tunnel is asked for.
+    pub upgrade: bool,
+}
+
+/// What is known of a request when it is logged; filled as far as judging came.
+#[derive(Debug, Default)]
+pub struct Trail {
+    /// Upper case.
+    pub method: Option<String>,
+    /// Without query, as forwarded.
+    pub path: Option<String>,
+    /// Who asks, once decided.
+    pub user: Option<Arc<facts::User>>,
+    /// The permits that matched.
+    pub policies: Vec<PolicyId>,
+    /// Until when the permission holds.
+    pub until: Option<Timestamp>,
+}
+
+/// The host a request names.
+struct Authority {
+    /// Lower case, without port: a name of the app.
+    name: String,
+    /// With the port, if it is not the default one.
+    whole: String,
+}
+
+/// A request and what it arrived on.
+pub struct Asked<'a> {
+    /// Its connection.
+    pub connection: &'a Connection,
+    /// Its head as parsed.
+    pub request: &'a RequestHeader,
+    /// Its head as it came.
+    pub raw: &'a [u8],
+    /// Its id.
+    pub id: &'a str,
+}
+
+impl Asked<'_> {
+    /// Judges the request. The guard keeps the decision registered.
+    pub fn judge(&self, gate: &Gate, trail: &mut Trail) -> Result<(Admitted, LiveGuard), Refusal> {
+        let app = gate.app(self.connection.flow.app()).ok_or(Refusal::Misdirected)?;
+        let AppKind::Http(http) = &app.kind else { return Err(Refusal::Misdirected) };
+        let authority = self.authority(&app)?;
+        head::check(self.raw).map_err(Refusal::Head)?;
+        let method = self.method()?;
+        trail.method = Some(method.to_owned());
+        let upgrade = self.request.headers.contains_key(header::UPGRADE);
+        let overridden = headers::overrides_method(&self.request.headers);
+        self.guard_origin(http, &authority, upgrade, overridden)?;
+        let path = path::read(self.request.raw_path(), http.path).map_err(Refusal::Path)?;
+        trail.path = Some(path.as_str().to_owned());
+        let write = upgrade || overridden || !reads(method, http);
+        let question = self.question(method, &authority, &path, write);
+        let passed = gate.decide(question).map_err(Refusal::Denied)?;
+        trail.user = Some(passed.user.clone());
+        trail.policies = passed.policies;
+        trail.until = passed.until;
+        let source = self.connection.flow.source().ip();
+        let told = Told::new(&passed.user, self.id, source, &authority.whole).ok_or(Refusal::Internal)?;
+        let attempt = Arc::new(Attempt::new(passed.permit));
+        let upgrade = upgrade && asks_for_websocket(&self.request.headers);
+        Ok((Admitted { app, forward: path.forward, told, attempt, upgrade }, passed.guard))
+    }
+
+    /// The host, if it is a name of the app that stands at this address.
+    fn authority(&self, app: &AppSpec) -> Result<Authority, Refusal> {
+        let mut hosts = self.request.headers.get_all(header::HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return Err(Refusal::Head(HeadError::Host));
+        };
+        let host = host.to_str().map_err(|_| Refusal::Misdirected)?.to_ascii_lowercase();
+        if host.is_empty() {
+            return Err(Refusal::Head(HeadError::Host));
+        }
+        let here = self.connection.flow.local().port();
+        let (name, port) = match host.split_once(':') {
+            Some((name, port)) => (name, port.parse().map_err(|_| Refusal::Misdirected)?),
+            None => (host.as_str(), here),
+        };
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if port != here || !app.hosts.iter().any(|known| known == name) {
+            return Err(Refusal::Misdirected);
+        }
+        let whole = if here == DEFAULT_PORT { name.to_owned() } else { format!("{name}:{here}") };
+        Ok(Authority { name: name.to_owned(), whole })
+    }
+
+    fn method(&self) -> Result<&str, Refusal> {
+        let method = &self.request.method;
+        let known = !matches!(*method, Method::TRACE | Method::CONNECT);
+        // Methods are case-sensitive; an app that folds them would do what was not decided.
+        let upper = method
+            .as_str()
+            .bytes()
+            .all(|letter| letter.is_ascii_uppercase() || matches!(letter, b'-' | b'_'));
+        if known && upper { Ok(method.as_str()) } else { Err(Refusal::Method) }
+    }
+
+    fn guard_origin(
+        &self,
+        http: &HttpSpec,
+        authority: &Authority,
+        upgrade: bool,
+        overridden: bool,
+    ) -> Result<(), Refusal> {
+        let asked = origin::Asked {
+            method: self.request.method.as_str(),
+            upgrade,
+            overridden,
+            headers: &self.request.headers,
+            own: &format!("http://{}", authority.whole),
+            allow: &http.allow_origins,
+        };
+        origin::guard(&asked).map_err(Refusal::CrossSite)
+    }
+
+    fn question<'q>(
+        &'q self,
+        method: &'q str,
+        authority: &'q Authority,
+        path: &'q Path,
+        write: bool,
+    ) -> HttpQuestion<'q> {
+        HttpQuestion {
+            front: &self.connection.flow,
+            write,
+            method,
+            host: &authority.name,
+            paths: &path.readings,
+        }
+    }
+}
+
+fn reads(method: &str, http: &HttpSpec) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS") || http.read_methods.iter().any(|read| read == method)
+}
+
+/// The only upgrade that pingora carries out; others go on as plain requests, decided as writes.
+fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}

@@ -1,0 +1,135 @@
+//! What we answer ourselves.
+
+use super::{
+    client::request,
+    world::{World, soon},
+};
+use crate::target::Host;
+
+#[tokio::test]
+async fn a_person_denied_reads_why_and_what_helps() {
+    let world = World::new().await;
+    let answer = world.ask("GET", "/denied?q=%3Cscript%3E", &["Accept: text/html"]).await;
+    assert_eq!(answer.status, 403);
+    assert_eq!(answer.values("content-type"), ["text/html; charset=utf-8"]);
+    for part in [
+        "You cannot open this now",
+        "wiki-hours",
+        "device.disk_encrypted is missing",
+        "Turn on disk encryption",
+        "Opens again at",
+    ] {
+        assert!(answer.body.contains(part), "{part} not in {}", answer.body);
+    }
+    let id = answer.values("x-request-id").concat();
+    assert!(answer.body.contains(&id) && !answer.body.contains("<script"));
+    let policy = answer.values("content-security-policy").concat();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert_eq!(answer.values("cache-control"), ["no-store"]);
+    assert!(answer.values("server").is_empty());
+}
+
+#[tokio::test]
+async fn programs_and_terminals_are_told_the_same() {
+    let world = World::new().await;
+    let json = world.ask("POST", "/denied", &["Accept: application/json", "Content-Length: 0"]).await;
+    let told: serde_json::Value = serde_json::from_str(&json.body).expect("JSON");
+    assert_eq!((json.status, &told["error"]), (403, &"condition_not_met".into()));
+    assert_eq!(told["reasons"][0]["rule"], "wiki-hours");
+    let text = world.ask("GET", "/denied", &["Accept: */*"]).await;
+    assert_eq!(text.values("content-type"), ["text/plain; charset=utf-8"]);
+    assert!(text.body.contains("device.disk_encrypted is missing"), "{}", text.body);
+    let head = world.ask("HEAD", "/denied", &[]).await;
+    assert_eq!((head.status, head.body.as_str()), (403, ""));
+}
+
+#[tokio::test]
+async fn a_denial_leaves_the_connection_usable() {
+    let world = World::new().await;
+    soon(async {
+        let mut client = world.client().await;
+        let denied = request("POST", "/denied", &["Content-Length: 4"]) + "body";
+        assert_eq!(client.ask_whole(&denied).await.status, 403);
+        assert_eq!(client.ask("GET", "/fine", &[]).await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unreachable_app_is_not_the_persons_fault() {
+    let world = World::with(|app| {
+        app.upstream.host = Host::Ip([127, 0, 0, 1].into());
+        app.upstream.port = 1;
+    })
+    .await;
+    let answer = world.ask("GET", "/", &["Accept: text/html"]).await;
+    assert_eq!(answer.status, 502);
+    assert!(answer.body.contains("The fault is at the app or its site"), "{}", answer.body);
+    assert!(answer.values("server").is_empty());
+    let world = World::new().await;
+    assert_eq!(world.ask("GET", "/gone", &[]).await.status, 502);
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_refused_in_our_own_words() {
+    let world = World::new().await;
+    for garbage in
+        ["NOT HTTP AT ALL\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"]
+    {
+        let answer = world.raw(garbage).await;
+        assert_eq!(answer.status, 400, "{garbage}");
+        assert!(!answer.head.contains("ingora"), "{}", answer.head);
+        assert_eq!(answer.values("connection"), ["close"]);
+    }
+    let answer = world.raw("GET / HTTP/1.1\r\n\r\n").await;
+    assert_eq!(answer.status, 400);
+    assert!(!answer.head.contains("ingora"), "{}", answer.head);
+}
+
+#[tokio::test]
+async fn trace_connect_and_folded_methods_are_refused() {
+    let world = World::new().await;
+    for method in ["TRACE", "get", "Post"] {
+        let answer = world.ask(method, "/", &[]).await;
+        assert_eq!((answer.status, answer.values("server").len()), (405, 0), "{method}");
+    }
+    let answer =
+        world.raw("CONNECT wiki.corp.example:80 HTTP/1.1\r\nHost: wiki.corp.example:80\r\n\r\n").await;
+    assert_eq!((answer.status, answer.values("server").len()), (405, 0));
+    assert!(world.app.seen().is_empty() && world.questions().is_empty());
+}
+
+#[tokio::test]
+async fn too_large_a_head_is_refused() {
+    let world = World::new().await;
+    let answer = world.ask("GET", "/", &[&format!("X-Big: {}", "a".repeat(70_000))]).await;
+    assert_eq!(answer.status, 431);
+    assert!(world.questions().is_empty());
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_reads_still_gets_its_answer() {
+    let world = World::new().await;
+    soon(async {
+        let mut client = world.client().await;
+        client.send(request("POST", "/denied", &["Content-Length: 300000"]).as_bytes()).await;
+        client.send(&vec![b'x'; 300_000]).await;
+        assert_eq!(client.answer(false).await.status, 403);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_to_the_app_are_kept_and_shared() {
+    let world = World::new().await;
+    soon(async {
+        let mut client = world.client().await;
+        for _ in 0..5 {
+            assert_eq!(client.ask("GET", "/", &[]).await.status, 200);
+        }
+    })
+    .await;
+    assert_eq!(world.ask("GET", "/", &["Connection: close"]).await.values("connection"), ["close"]);
+    assert_eq!(world.app.seen().len(), 6);
+    assert!(world.app.connections() <= 2, "{}", world.app.connections());
+}

@@ -1,0 +1,8 @@
+//! The front with real sockets on both sides: a raw client, and an app that writes down every byte.
+
+mod answers;
+mod app;
+mod client;
+mod cuts;
+mod requests;
+mod world;

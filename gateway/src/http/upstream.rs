@@ -1,0 +1,286 @@
+//! The app's end: one permit becomes at most one connection, which pingora may keep for later
+//! requests to the same app. It decides nothing.
+//! Always true: every peer of the product is made here, with every timeout and its own pool key;
+//! a connection whose request was broken off is reset, and nothing queued for it is delivered.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::{
+    Error, ErrorType, Result,
+    connectors::L4Connect,
+    http::ResponseHeader,
+    protocols::{
+        ALPN, GetProxyDigest,
+        l4::{
+            socket::SocketAddr as L4Address,
+            stream::Stream as L4Stream,
+            virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream},
+        },
+        raw_connect::ProxyDigest,
+    },
+    upstreams::peer::HttpPeer,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::UnixStream,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    access::{Open, Permit},
+    config::app::{AppSpec, HttpSpec},
+    dial::{DialError, Dialer, Upstream},
+};
+
+/// Longer than the dialler's own limit, which gives the clearer error.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Silence of an app in the middle of an answer: long polls and slow reports take minutes.
+const READ_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a WebSocket may be silent; the cut does not wait for it.
+pub const TUNNEL_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
+/// Shorter than the keep-alive of common servers (Apache 5 s, Node 5 s, gunicorn 2 s are shorter
+/// still; those close first and the pool notices), so that a POST seldom meets a closing server.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// How long a closed connection waits for the other side's close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What one request may open, and what came of it.
+#[derive(Debug)]
+pub struct Attempt {
+    permit: Mutex<Option<Permit<Open>>>,
+    error: Mutex<Option<DialError>>,
+}
+
+impl Attempt {
+    /// The permit opens one connection, if none of the pool serves.
+    pub fn new(permit: Permit<Open>) -> Self {
+        Self { permit: Mutex::new(Some(permit)), error: Mutex::new(None) }
+    }
+
+    /// Why nothing was opened.
+    pub fn error(&self) -> Option<DialError> {
+        lock(&self.error).clone()
+    }
+}
+
+/// Opens the connection of one request for pingora.
+#[derive(Debug)]
+pub struct Opener {
+    /// The permit and the outcome.
+    pub attempt: Arc<Attempt>,
+    /// Who dials.
+    pub dialer: Dialer,
+    /// For the connector's log.
+    pub flow: u64,
+    /// Whether the request asks for a tunnel.
+    pub upgrade: bool,
+}
+
+/// The one place where peers are made. `generation` changes with the configuration, so that no
+/// later request runs over a connection that an earlier configuration opened.
+pub fn peer(app: &AppSpec, http: &HttpSpec, generation: u64, opener: Opener) -> HttpPeer {
+    // pingora compares the address of a pooled connection with the peer's, except for this one.
+    let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1));
+    let mut peer = HttpPeer::new(anywhere, false, String::new());
+    peer.group_key = pool_key(app, http, generation, opener.upgrade);
+    let upgrade = opener.upgrade;
+    let options = &mut peer.options;
+    options.alpn = ALPN::H1;
+    options.connection_timeout = Some(CONNECT_TIMEOUT);
+    options.total_connection_timeout = Some(CONNECT_TIMEOUT);
+    options.read_timeout = Some(if upgrade { TUNNEL_TIMEOUT } else { READ_TIMEOUT });
+    options.write_timeout = Some(WRITE_TIMEOUT);
+    // A tunnel that the app refused is parked in the pool, where nothing finds it again.
+    options.idle_timeout = Some(if upgrade { Duration::from_secs(1) } else { IDLE_TIMEOUT });
+    options.custom_l4 = Some(Arc::new(opener));
+    peer
+}
+
+/// pingora's own key holds neither who dials nor for which app: without this, two apps at one
+/// address would share connections.
+fn pool_key(app: &AppSpec, http: &HttpSpec, generation: u64, upgrade: bool) -> u64 {
+    let upstream = http.upstream.to_string();
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for part in [app.facts.id.as_str(), app.facts.site.as_str(), &upstream] {
+        // No part holds a NUL.
+        context.update(part.as_bytes());
+        context.update(&[0]);
+    }
+    context.update(&generation.to_be_bytes());
+    context.update(&[u8::from(upgrade)]);
+    let digest = context.finish();
+    let mut key = [0; 8];
+    for (to, from) in key.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    u64::from_be_bytes(key)
+}
+
+#[async_trait]
+impl L4Connect for Opener {
+    async fn connect(&self, _: &L4Address) -> Result<L4Stream> {
+        let permit = lock(&self.attempt.permit).take();
+        let permit =
+            permit.ok_or_else(|| Error::explain(ErrorType::InternalError, "the permit is used up"))?;
+        match self.dialer.open(permit, self.flow).await {
+            Ok(upstream) => self.carried(upstream),
+            Err(error) => {
+                *lock(&self.attempt.error) = Some(error);
+                Err(Error::explain(ErrorType::ConnectError, "the app cannot be opened"))
+            }
+        }
+    }
+}
+
+impl Opener {
+    fn carried(&self, upstream: Upstream) -> Result<L4Stream> {
+        let link = Link::default();
+        let mut stream = if self.upgrade {
+            let tunnel = Tunnel { upstream: Some(upstream), link: link.clone(), wrote: false };
+            L4Stream::from(VirtualSocketStream::new(Box::new(tunnel)))
+        } else {
+            let pair = UnixStream::pair();
+            let (ours, theirs) = pair.map_err(|error| {
+                Error::because(ErrorType::InternalError, "no socket pair for the app's connection", error)
+            })?;
+            tokio::spawn(carry(ours, upstream, link.clone()));
+            L4Stream::from(theirs)
+        };
+        let response = Box::new(ResponseHeader::build(200, None)?);
+        stream.set_proxy_digest(ProxyDigest::new(response, Some(Box::new(link))));
+        Ok(stream)
+    }
+}
+
+/// A handle on an app's connection, to reset it.
+#[derive(Debug, Clone, Default)]
+pub struct Link(CancellationToken);
+
+impl Link {
+    /// Resets the connection; what is queued for it is lost.
+    pub fn abort(&self) {
+        self.0.cancel();
+    }
+}
+
+/// Carries bytes between pingora's half of a socket pair and the app until one of them closes.
+/// Only real sockets go back to pingora's pool, hence the pair. Ends when pingora lets go of its
+/// half: at the latest when the idle connection leaves the pool.
+async fn carry(mut ours: UnixStream, mut upstream: Upstream, link: Link) {
+    let well = tokio::select! {
+        biased;
+        () = link.0.cancelled() => false,
+        copied = exchange(&mut ours, &mut upstream) => copied.is_ok(),
+    };
+    if !well {
+        upstream.abort();
+    }
+}
+
+async fn exchange(ours: &mut UnixStream, upstream: &mut Upstream) -> io::Result<()> {
+    let (mut from_pingora, mut to_pingora) = ours.split();
+    let (mut from_app, mut to_app) = tokio::io::split(upstream);
+    let mut forth = pin!(async {
+        tokio::io::copy(&mut from_pingora, &mut to_app).await?;
+        to_app.shutdown().await
+    });
+    let mut back = pin!(async {
+        tokio::io::copy(&mut from_app, &mut to_pingora).await?;
+        to_pingora.shutdown().await
+    });
+    tokio::select! {
+        sent = &mut forth => {
+            sent?;
+            timeout(CLOSE_TIMEOUT, back).await?
+        }
+        answered = &mut back => {
+            answered?;
+            forth.await
+        }
+    }
+}
+
+/// An upgraded connection as pingora sees it. After each write one read finds nothing yet: pingora
+/// 0.9.1 otherwise may see the app's 101 before the end of its own GET, takes that end for the
+/// client closing the tunnel, and closes.
+#[derive(Debug)]
+struct Tunnel {
+    upstream: Option<Upstream>,
+    link: Link,
+    wrote: bool,
+}
+
+impl Tunnel {
+    fn open(&mut self) -> io::Result<Pin<&mut Upstream>> {
+        self.upstream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        let Some(upstream) = self.upstream.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if !self.link.0.is_cancelled() => drop(runtime.spawn(close(upstream))),
+            Ok(_) | Err(_) => upstream.abort(),
+        }
+    }
+}
+
+/// Lets the app read what it has been sent, and its own close come.
+async fn close(mut upstream: Upstream) {
+    let farewell = async {
+        upstream.shutdown().await?;
+        tokio::io::copy(&mut upstream, &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it, dropping the connection ends it.
+    let _ = timeout(CLOSE_TIMEOUT, farewell).await;
+}
+
+impl AsyncRead for Tunnel {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.wrote) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.open()?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Tunnel {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.wrote = true;
+        self.open()?.poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.open()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.open()?.poll_shutdown(cx)
+    }
+}
+
+impl VirtualSocket for Tunnel {
+    fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

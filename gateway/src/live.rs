@@ -1,0 +1,292 @@
+//! Live re-decision: what is open is registered before it is decided, asked again when a fact or
+//! the clock changes, and cut when the answer has become no.
+//! It does not close sockets: it cancels the token that their owner watches.
+//! Always true: between a change of facts and the next look no grant of the old facts is added.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use protocol::time::Timestamp;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    access::{self, Denied, Question, Verdict},
+    snapshot::Snapshot,
+};
+
+/// The clock is looked at this often even when no deadline is near, so that a stepped wall clock
+/// is noticed well inside the promised second.
+const CLOCK_LOOK: Duration = Duration::from_millis(250);
+
+/// How the owner of something open learns that it must end, and why.
+#[derive(Debug, Clone, Default)]
+pub struct Cut {
+    token: CancellationToken,
+    why: Arc<OnceLock<Denied>>,
+}
+
+impl Cut {
+    /// The token that is cancelled when access ends.
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    /// Ends it; the first reason given stays.
+    pub fn now(&self, why: Denied) {
+        let _ = self.why.set(why);
+        self.token.cancel();
+    }
+
+    /// Why it was ended, once it was.
+    pub fn why(&self) -> Option<&Denied> {
+        self.why.get()
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    question: Arc<Question>,
+    cut: Cut,
+    until: Option<Deadline>,
+    /// `false` while its first decision is under way; that decision notices a change by the epoch.
+    settled: bool,
+}
+
+/// An instant in both clocks: whichever comes first ends the grant, so that a wall clock stepped
+/// back never extends one.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    wall: Timestamp,
+    monotonic: Instant,
+}
+
+impl Deadline {
+    fn new(wall: Timestamp, clock: Clock) -> Self {
+        Self { wall, monotonic: clock.monotonic + clock.wall.until(wall) }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    wall: Timestamp,
+    monotonic: Instant,
+}
+
+impl Clock {
+    fn read() -> Self {
+        Self { wall: Timestamp::from_system(SystemTime::now()), monotonic: Instant::now() }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    epoch: u64,
+    next: u64,
+    entries: HashMap<u64, Entry>,
+    /// The entries' deadlines in each clock's order: a stepped wall clock parts the two.
+    by_wall: BTreeSet<(Timestamp, u64)>,
+    by_monotonic: BTreeSet<(Instant, u64)>,
+}
+
+impl Table {
+    fn set_until(&mut self, id: u64, until: Option<Deadline>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let old = std::mem::replace(&mut entry.until, until);
+        self.unplan(id, old);
+        if let Some(until) = until {
+            self.by_wall.insert((until.wall, id));
+            self.by_monotonic.insert((until.monotonic, id));
+        }
+    }
+
+    fn unplan(&mut self, id: u64, until: Option<Deadline>) {
+        if let Some(until) = until {
+            self.by_wall.remove(&(until.wall, id));
+            self.by_monotonic.remove(&(until.monotonic, id));
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        let until = self.entries.remove(&id).and_then(|entry| entry.until);
+        self.unplan(id, until);
+    }
+
+    /// The questions whose deadline has passed in either clock.
+    fn due(&self, clock: Clock) -> HashSet<Arc<Question>> {
+        let wall = self.by_wall.range(..=(clock.wall, u64::MAX)).map(|(_, id)| id);
+        let monotonic = self.by_monotonic.range(..=(clock.monotonic, u64::MAX)).map(|(_, id)| id);
+        let entries = wall.chain(monotonic).filter_map(|id| self.entries.get(id));
+        entries.map(|entry| entry.question.clone()).collect()
+    }
+
+    fn settled(&self) -> HashSet<Arc<Question>> {
+        let settled = self.entries.values().filter(|entry| entry.settled);
+        settled.map(|entry| entry.question.clone()).collect()
+    }
+}
+
+/// The registry of everything open, over the snapshot in force. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Live(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    snapshot: ArcSwap<Snapshot>,
+    table: Mutex<Table>,
+    replan: Notify,
+}
+
+/// Keeps something registered; dropping it says that it is over.
+#[derive(Debug)]
+pub struct LiveGuard {
+    live: Live,
+    id: u64,
+}
+
+impl Drop for LiveGuard {
+    fn drop(&mut self) {
+        self.live.table().remove(self.id);
+    }
+}
+
+impl Live {
+    /// A registry over `snapshot`.
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        let table = Mutex::new(Table { epoch: snapshot.epoch(), ..Table::default() });
+        Self(Arc::new(Inner { snapshot: ArcSwap::new(snapshot), table, replan: Notify::new() }))
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.snapshot.load_full()
+    }
+
+    /// How many things are open.
+    pub fn len(&self) -> usize {
+        self.table().entries.len()
+    }
+
+    /// Whether nothing is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Registers, then decides: if the facts change in between, it decides again, so that no
+    /// change falls between the two. `cut` is cancelled when the answer becomes no.
+    pub fn decide(&self, question: Question, cut: &Cut) -> (Verdict, LiveGuard) {
+        let question = Arc::new(question);
+        let guard = self.register(question.clone(), cut.clone());
+        loop {
+            let snapshot = self.snapshot();
+            let clock = Clock::read();
+            let verdict = access::check(&snapshot, &question, clock.wall);
+            let until = match &verdict {
+                Verdict::Allow(allowed) => allowed.until.map(|wall| Deadline::new(wall, clock)),
+                Verdict::Deny(_) => return (verdict, guard),
+            };
+            if self.settle(guard.id, snapshot.epoch(), until) {
+                return (verdict, guard);
+            }
+        }
+    }
+
+    fn register(&self, question: Arc<Question>, cut: Cut) -> LiveGuard {
+        let mut table = self.table();
+        let id = table.next;
+        table.next += 1;
+        table.entries.insert(id, Entry { question, cut, until: None, settled: false });
+        LiveGuard { live: self.clone(), id }
+    }
+
+    fn settle(&self, id: u64, epoch: u64, until: Option<Deadline>) -> bool {
+        let mut table = self.table();
+        if table.epoch != epoch {
+            return false;
+        }
+        if let Some(entry) = table.entries.get_mut(&id) {
+            entry.settled = true;
+        }
+        table.set_until(id, until);
+        let first = table.by_monotonic.first().is_some_and(|(_, first)| *first == id);
+        drop(table);
+        if first {
+            self.0.replan.notify_one();
+        }
+        true
+    }
+
+    /// Puts `snapshot` in force and asks every settled question again, each distinct one once.
+    /// Returns how many open things were cut.
+    pub fn put(&self, snapshot: Arc<Snapshot>) -> usize {
+        let epoch = snapshot.epoch();
+        self.0.snapshot.store(snapshot.clone());
+        let questions = {
+            let mut table = self.table();
+            table.epoch = epoch;
+            table.settled()
+        };
+        self.reconsider(&snapshot, questions)
+    }
+
+    /// Asks again what the clock may have changed, for ever. The owner aborts it at the end.
+    pub async fn watch_clock(self) {
+        loop {
+            let clock = Clock::read();
+            let due = self.table().due(clock);
+            if !due.is_empty() {
+                let snapshot = self.snapshot();
+                self.reconsider(&snapshot, due);
+            }
+            let next = self.table().by_monotonic.first().map(|(at, _)| *at);
+            let wait = next.map_or(CLOCK_LOOK, |at| at.saturating_duration_since(Instant::now()));
+            tokio::select! {
+                () = tokio::time::sleep(wait.min(CLOCK_LOOK)) => {}
+                () = self.0.replan.notified() => {}
+            }
+        }
+    }
+
+    /// Decides outside the lock, then applies to every settled entry that asked the same, unless
+    /// a newer snapshot came into force meanwhile: whoever put it asks again.
+    fn reconsider(&self, snapshot: &Snapshot, questions: HashSet<Arc<Question>>) -> usize {
+        let clock = Clock::read();
+        let answers: HashMap<_, _> = questions
+            .into_iter()
+            .map(|question| {
+                let verdict = access::check(snapshot, &question, clock.wall);
+                (question, verdict)
+            })
+            .collect();
+        let mut table = self.table();
+        if table.epoch != snapshot.epoch() {
+            return 0;
+        }
+        let settled = table.entries.iter().filter(|(_, entry)| entry.settled);
+        let asked: Vec<_> = settled
+            .filter_map(|(id, entry)| Some((*id, entry.cut.clone(), answers.get(&entry.question)?)))
+            .collect();
+        let mut cut = 0;
+        for (id, handle, verdict) in asked {
+            match verdict {
+                Verdict::Allow(allowed) => {
+                    table.set_until(id, allowed.until.map(|wall| Deadline::new(wall, clock)));
+                }
+                Verdict::Deny(denied) => {
+                    table.set_until(id, None);
+                    cut += usize::from(!handle.token.is_cancelled());
+                    handle.now(denied.clone());
+                }
+            }
+        }
+        cut
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

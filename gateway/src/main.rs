@@ -1,0 +1,143 @@
+//! The `doorward` command. It parses arguments and hands over; what it does is in the library.
+//! Always true: the first thing it does is to let the network helper take over, if it is that.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use gateway::{
+    cli,
+    reload::Loaded,
+    run,
+    socket::{self, Question},
+    status::Status,
+};
+use tracing_subscriber::EnvFilter;
+
+/// Identity-aware access gateway: stock WireGuard in, OIDC people and Cedar policies, apps out.
+///
+/// Start with `doorward init DIR`, then `doorward check`, then `doorward gateway`.
+#[derive(Debug, Parser)]
+#[command(name = "doorward", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The gateway's configuration
+    #[arg(long, value_name = "FILE", default_value = "doorward.toml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a commented configuration, keys and example policies into a new folder
+    Init {
+        /// Where; nothing in it is ever overwritten
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Check every file without starting anything: all mistakes at once, exit status 1 if there is one
+    Check(ConfigFile),
+    /// Run the gateway
+    ///
+    /// SIGHUP (or `doorward reload`) reads every file again; SIGTERM drains: no new connections,
+    /// open ones get ten seconds, then a reset. The log goes to standard error; RUST_LOG sets what
+    /// is in it, for example RUST_LOG=info,decision=debug.
+    Gateway {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Log in JSON, one object per line
+        #[arg(long)]
+        log_json: bool,
+    },
+    /// Show peers, flows with their decision, denials by reason, connectors
+    Status {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// As data
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the running gateway read every file again; on a mistake the old stays in force
+    Reload(ConfigFile),
+    /// Work with policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Work with devices
+    #[command(subcommand)]
+    Device(DeviceCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Make the running gateway load the policy folder, as one unit; on a mistake the old stays
+    Load(ConfigFile),
+}
+
+#[derive(Debug, Subcommand)]
+enum DeviceCommand {
+    /// Print a device's WireGuard configuration, for its stock WireGuard app
+    Config(cli::device_config::Arguments),
+}
+
+fn main() -> ExitCode {
+    netio::helper::dispatch();
+    let done = match Cli::parse().command {
+        Command::Init { folder } => cli::init::run(&folder),
+        Command::Check(file) => cli::check::run(&file.config),
+        Command::Gateway { file, log_json } => gateway(file.config, log_json),
+        Command::Status { file, json } => status(&file, json),
+        Command::Reload(file) => load(&file, Question::Reload),
+        Command::Policy(PolicyCommand::Load(file)) => load(&file, Question::LoadPolicies),
+        Command::Device(DeviceCommand::Config(arguments)) => cli::device_config::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("doorward: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn gateway(path: PathBuf, json: bool) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        log.json().init();
+    } else {
+        log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("doorward").build()?;
+    runtime.block_on(run::run(path))
+}
+
+fn ask<T: serde::de::DeserializeOwned>(file: &ConfigFile, question: Question) -> anyhow::Result<T> {
+    let state = socket::state_of(&file.config).map_err(anyhow::Error::msg)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(socket::ask(&state, question)).map_err(anyhow::Error::msg)
+}
+
+fn status(file: &ConfigFile, json: bool) -> anyhow::Result<()> {
+    let status: Status = ask(file, Question::Status)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print!("{status}");
+    }
+    Ok(())
+}
+
+fn load(file: &ConfigFile, question: Question) -> anyhow::Result<()> {
+    let loaded: Loaded = ask(file, question)?;
+    for warning in &loaded.warnings {
+        println!("warning: {warning}");
+    }
+    for id in &loaded.forbids_removed {
+        println!("warning: forbid {id} is not in force any more");
+    }
+    println!("loaded: {} policies in force, {} open connections cut", loaded.count, loaded.cut);
+    Ok(())
+}

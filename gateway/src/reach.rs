@@ -1,0 +1,130 @@
+//! Which resource an address belongs to (design: app address, else exact target of an app, else
+//! longest-prefix subnet, else nothing). It decides nothing about access.
+//! Always true: a broad subnet never bypasses an app, unless the app says `also_by_subnet`.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use ipnet::IpNet;
+use protocol::{
+    id::{AppId, SubnetId},
+    target::{Host, Target},
+};
+
+use crate::config::{AppKind, AppSpec, ExactTarget};
+
+/// What stands at an address and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// An HTTP app: our own front answers, and decides every request by itself.
+    Front {
+        /// Which.
+        app: AppId,
+    },
+    /// A TCP app.
+    App {
+        /// Which.
+        app: AppId,
+        /// What would be dialled.
+        target: Target,
+    },
+    /// Anything in a subnet that no app claims.
+    Subnet {
+        /// Which.
+        subnet: SubnetId,
+        /// What would be dialled.
+        target: Target,
+    },
+    /// The gateway's own name server.
+    Dns,
+    /// An app that does not declare this port.
+    NoSuchPort {
+        /// Which.
+        app: AppId,
+    },
+    /// Nothing we know.
+    Nothing,
+}
+
+/// DNS, over TCP as over UDP (RFC 7766).
+const DNS_PORT: u16 = 53;
+
+/// The table behind [`Reach::resolve`]; made once for a snapshot.
+#[derive(Debug, Default)]
+pub struct Reach {
+    gateway: Vec<IpAddr>,
+    vips: HashMap<IpAddr, AppId>,
+    exact: HashMap<(IpAddr, u16), AppId>,
+    /// Longest prefix first.
+    subnets: Vec<(IpNet, SubnetId)>,
+}
+
+impl Reach {
+    /// Collects `apps` with their tunnel addresses, the real addresses of apps, and `subnets`.
+    pub fn new<'a>(
+        gateway: Vec<IpAddr>,
+        apps: impl Iterator<Item = (&'a AppId, [IpAddr; 2])>,
+        exact: impl Iterator<Item = ExactTarget<'a>>,
+        subnets: impl Iterator<Item = (IpNet, SubnetId)>,
+    ) -> Self {
+        let mut reach = Self { gateway, subnets: subnets.collect(), ..Self::default() };
+        reach.subnets.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
+        for (app, addresses) in apps {
+            reach.vips.extend(addresses.map(|address| (address, app.clone())));
+        }
+        for exact in exact {
+            // Several HTTP apps may share one; whichever front answers, it tells them apart by name.
+            reach.exact.entry((exact.ip, exact.port)).or_insert_with(|| exact.app.clone());
+        }
+        reach
+    }
+
+    /// What stands at `to`; `app` looks up an app by id.
+    pub fn resolve<'a>(&self, to: SocketAddr, app: impl Fn(&AppId) -> Option<&'a AppSpec>) -> Destination {
+        if self.gateway.contains(&to.ip()) {
+            return if to.port() == DNS_PORT { Destination::Dns } else { Destination::Nothing };
+        }
+        if let Some(spec) = self.vips.get(&to.ip()).and_then(&app) {
+            return at_vip(spec, to.port());
+        }
+        if let Some(spec) = self.exact.get(&(to.ip(), to.port())).and_then(&app) {
+            return at_target(spec, to);
+        }
+        match self.subnets.iter().find(|(net, _)| net.contains(&to.ip())) {
+            Some((_, subnet)) => Destination::Subnet { subnet: subnet.clone(), target: literal(to) },
+            None => Destination::Nothing,
+        }
+    }
+
+    /// Every address that answers a ping: the gateway's and the apps'.
+    pub fn echo(&self) -> impl Iterator<Item = IpAddr> {
+        self.gateway.iter().chain(self.vips.keys()).copied()
+    }
+}
+
+fn at_vip(spec: &AppSpec, port: u16) -> Destination {
+    let app = spec.facts.id.clone();
+    if !spec.ports.contains(&port) {
+        return Destination::NoSuchPort { app };
+    }
+    match &spec.kind {
+        AppKind::Http(_) => Destination::Front { app },
+        AppKind::Tcp(tcp) => Destination::App { app, target: Target { host: tcp.target.clone(), port } },
+    }
+}
+
+/// The app's own target, dialled by its real address: an HTTP app keeps its front there too, or a
+/// raw connection would carry identity headers of the client's making.
+fn at_target(spec: &AppSpec, to: SocketAddr) -> Destination {
+    let app = spec.facts.id.clone();
+    match &spec.kind {
+        AppKind::Http(_) => Destination::Front { app },
+        AppKind::Tcp(_) => Destination::App { app, target: literal(to) },
+    }
+}
+
+fn literal(to: SocketAddr) -> Target {
+    Target { host: Host::Ip(to.ip()), port: to.port() }
+}

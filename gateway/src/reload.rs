@@ -1,0 +1,293 @@
+//! Loads files into snapshots and puts them in force: one owner, one load at a time.
+//! It does not parse or decide. Always true: a load that fails in any part changes nothing.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use policy::{Engine, PolicyFile};
+use protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    config::{
+        self, Config, Connector, Directory,
+        address::{self, Plan},
+    },
+    connectors::{ConnectorSpec, Registry},
+    dataplane::{Command, DataPlane},
+    dial::Dialer,
+    live::Live,
+    snapshot::Snapshot,
+};
+
+/// Requests that may wait; a burst of signals collapses here.
+const REQUESTS: usize = 16;
+/// The policy folder must read the same twice, this far apart, before it counts as saved.
+const QUIET: Duration = Duration::from_millis(300);
+/// How often a folder that keeps changing is read again before the load gives up.
+const QUIET_TRIES: usize = 20;
+
+/// What a load did, for the one who asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Loaded {
+    /// The policies' fingerprint.
+    pub policies: String,
+    /// How many policies are in force.
+    pub count: usize,
+    /// Forbids that are not there any more.
+    pub forbids_removed: Vec<String>,
+    /// Open connections that were cut because of it.
+    pub cut: usize,
+    /// Warnings of the configuration and lints of the policies.
+    pub warnings: Vec<String>,
+}
+
+/// What to load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Every file.
+    All,
+    /// The policies, because a person said so.
+    Policies,
+    /// The policies, because the folder changed: refused if a forbid would go.
+    WatchedPolicies,
+}
+
+type Request = (Scope, oneshot::Sender<Result<Loaded, String>>);
+
+/// The way to the loader. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reloader(mpsc::Sender<Request>);
+
+impl Reloader {
+    /// Asks for a load and waits for what came of it.
+    pub async fn load(&self, scope: Scope) -> Result<Loaded, String> {
+        let (sender, answer) = oneshot::channel();
+        let gone = |_| "the gateway is shutting down".to_owned();
+        self.0.send((scope, sender)).await.map_err(|_| gone(()))?;
+        answer.await.map_err(|_| gone(()))?
+    }
+}
+
+/// Everything that is read from files, before it becomes a snapshot.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// doorward.toml.
+    pub config: Arc<Config>,
+    /// directory.toml.
+    pub directory: Arc<Directory>,
+    /// Tunnel addresses, allocated and kept.
+    pub addresses: Arc<Plan>,
+    /// The policy folder.
+    pub engine: Arc<Engine>,
+}
+
+impl Files {
+    /// Reads everything the configuration at `path` names. The error lists every mistake.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let config = config::load(path).map_err(|error| error.to_string())?;
+        let directory = config::load_directory(&config.gateway.directory, &config.tunnel).map_err(|error| error.to_string())?;
+        let engine = read_policies(&config)?;
+        let now = Timestamp::from_system(std::time::SystemTime::now());
+        let addresses = address::plan(&config, &directory, now).map_err(|error| error.to_string())?;
+        Ok(Self {
+            config: Arc::new(config),
+            directory: Arc::new(directory),
+            addresses: Arc::new(addresses),
+            engine: Arc::new(engine),
+        })
+    }
+
+    /// The same with the policies read again.
+    fn with_policies(&self) -> Result<Self, String> {
+        Ok(Self { engine: Arc::new(read_policies(&self.config)?), ..self.clone() })
+    }
+
+    /// The snapshot these files make.
+    pub fn snapshot(&self, epoch: u64) -> Snapshot {
+        Snapshot::new(
+            epoch,
+            self.config.clone(),
+            self.directory.clone(),
+            self.addresses.clone(),
+            self.engine.clone(),
+        )
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let lints = self.engine.lints().iter().map(ToString::to_string);
+        self.config.warnings.iter().cloned().chain(lints).collect()
+    }
+}
+
+/// Reads the policy folder until it is quiet, then loads it as one unit.
+fn read_policies(config: &Config) -> Result<Engine, String> {
+    let folder = &config.policy.dir;
+    let mut last = policy_files(folder)?;
+    for _ in 0..QUIET_TRIES {
+        std::thread::sleep(QUIET);
+        let again = policy_files(folder)?;
+        if again == last {
+            return Engine::load(&last, &config.policy.zones).map_err(|errors| errors.to_string());
+        }
+        last = again;
+    }
+    Err(format!("{}: the policies keep changing while they are read; nothing was loaded", folder.display()))
+}
+
+/// Every `*.cedar` file of the folder, by name.
+pub fn policy_files(folder: &Path) -> Result<Vec<PolicyFile>, String> {
+    let unreadable = |path: &Path, error: std::io::Error| format!("{}: cannot be read: {error}", path.display());
+    let entries = std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| unreadable(folder, error))?.path();
+        if path.extension().is_some_and(|extension| extension == "cedar") {
+            let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
+            files.push(PolicyFile { name: path.display().to_string(), text });
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// A print of the policy folder as it stands; `None` while it cannot be read.
+fn print_of(folder: &Path) -> Option<u64> {
+    let files = policy_files(folder).ok()?;
+    let mut hasher = DefaultHasher::new();
+    files.iter().for_each(|file| (&file.name, &file.text).hash(&mut hasher));
+    Some(hasher.finish())
+}
+
+/// The owner of what is loaded.
+#[derive(Debug)]
+pub struct Loader {
+    path: PathBuf,
+    files: Files,
+    live: Live,
+    data_plane: DataPlane,
+    dialer: Dialer,
+    registry: Option<Registry>,
+    requests: mpsc::Receiver<Request>,
+}
+
+impl Loader {
+    /// Takes over `files`, which are in force already, and the parts that follow them.
+    pub fn new(
+        path: PathBuf,
+        files: Files,
+        live: Live,
+        data_plane: DataPlane,
+        dialer: Dialer,
+        registry: Option<Registry>,
+    ) -> (Self, Reloader) {
+        let (sender, requests) = mpsc::channel(REQUESTS);
+        (Self { path, files, live, data_plane, dialer, registry, requests }, Reloader(sender))
+    }
+
+    /// Serves requests, and watches the policy folder if the configuration says so.
+    pub async fn run(mut self) {
+        let mut seen = print_of(&self.files.config.policy.dir);
+        loop {
+            let watch = self.files.config.policy.watch;
+            tokio::select! {
+                request = self.requests.recv() => {
+                    let Some((scope, answer)) = request else { return };
+                    let loaded = self.load(scope).await;
+                    report(scope, &loaded);
+                    // Whoever asked may have gone; the load stands either way.
+                    let _ = answer.send(loaded);
+                }
+                () = tokio::time::sleep(QUIET), if watch => self.look(&mut seen).await,
+            }
+        }
+    }
+
+    /// Loads a changed policy folder once; a folder that was refused is not tried again until it
+    /// changes again.
+    async fn look(&mut self, seen: &mut Option<u64>) {
+        let print = print_of(&self.files.config.policy.dir);
+        if print != *seen {
+            let loaded = self.load(Scope::WatchedPolicies).await;
+            report(Scope::WatchedPolicies, &loaded);
+            *seen = print;
+        }
+    }
+
+    async fn load(&mut self, scope: Scope) -> Result<Loaded, String> {
+        let (path, files) = (self.path.clone(), self.files.clone());
+        let read = tokio::task::spawn_blocking(move || match scope {
+            Scope::All => Files::read(&path),
+            Scope::Policies | Scope::WatchedPolicies => files.with_policies(),
+        });
+        let files = read.await.map_err(|error| format!("the load failed: {error}"))??;
+        if let Some(fixed) = fixed_difference(&self.files.config, &files.config) {
+            return Err(format!("{fixed} cannot change while the gateway runs: restart it. Nothing was loaded"));
+        }
+        let removed = files.engine.forbids_removed_since(&self.files.engine);
+        let forbids_removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
+        if scope == Scope::WatchedPolicies && !forbids_removed.is_empty() {
+            let names = forbids_removed.join(", ");
+            return Err(format!("the change removes forbid {names}: say `doorward policy load` if that is meant"));
+        }
+        let cut = self.put(&files).await;
+        let warnings = files.warnings();
+        self.files = files;
+        let engine = &self.files.engine;
+        Ok(Loaded { policies: engine.fingerprint(), count: engine.len(), forbids_removed, cut, warnings })
+    }
+
+    async fn put(&self, files: &Files) -> usize {
+        let snapshot = Arc::new(files.snapshot(self.live.snapshot().epoch() + 1));
+        let cut = self.live.put(snapshot.clone());
+        self.data_plane.send(Command::Peers(snapshot.peers(), snapshot.echo().collect())).await;
+        self.dialer.set_local(files.config.sites.local.clone().unwrap_or_default());
+        if let Some(registry) = &self.registry {
+            registry.configure(connector_specs(&files.config));
+        }
+        cut
+    }
+}
+
+/// The connectors that may link, as the registry takes them.
+pub fn connector_specs(config: &Config) -> Vec<ConnectorSpec> {
+    let spec = |connector: &Connector| ConnectorSpec {
+        id: connector.id.clone(),
+        site: connector.site.clone(),
+        pin: connector.pin,
+    };
+    config.connectors.known.iter().map(spec).collect()
+}
+
+/// The first thing that differs and is fixed while the gateway runs: it is bound or handed out.
+fn fixed_difference(old: &Config, new: &Config) -> Option<&'static str> {
+    let links = |config: &Config| config.connectors.listener.as_ref().map(|link| (link.listen.clone(), link.pin));
+    let fixed = [
+        ("gateway.listen", old.gateway.listen != new.gateway.listen),
+        ("gateway.private_key", old.gateway.public_key() != new.gateway.public_key()),
+        ("gateway.state", old.gateway.state != new.gateway.state),
+        ("gateway.namespace", old.gateway.namespace != new.gateway.namespace),
+        ("tunnel", old.tunnel.nets() != new.tunnel.nets()),
+        ("devices.mtu", old.devices.mtu != new.devices.mtu),
+        ("connectors", links(old) != links(new)),
+    ];
+    fixed.into_iter().find_map(|(name, differs)| differs.then_some(name))
+}
+
+fn report(scope: Scope, loaded: &Result<Loaded, String>) {
+    match loaded {
+        Ok(loaded) => {
+            let removed = loaded.forbids_removed.join(",");
+            tracing::info!(?scope, policies = loaded.count, fingerprint = loaded.policies, removed, cut = loaded.cut, "loaded");
+            for warning in &loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+        }
+        Err(mistakes) => tracing::warn!(?scope, "nothing was loaded, the running configuration stays: {mistakes}"),
+    }
+}

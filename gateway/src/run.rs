@@ -1,0 +1,276 @@
+//! The composition root of `doorward gateway`: starts the parts, joins them, ends them in order.
+//! It decides nothing itself. Always true: ready means that every listener is open and the first
+//! snapshot is in force; the end resets what did not end by itself in time.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, anyhow};
+use netio::{gateway_ns, udp::UdpSockets};
+use protocol::time::Timestamp;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+use tunnel::{Event, Gone, PrivateKey, Tunnel};
+
+use crate::{
+    access::DenyReason,
+    config::{Config, Namespace},
+    connectors::Registry,
+    dataplane::{self, Command, DataPlane},
+    denials::Denials,
+    desk::Desk,
+    dial::Dialer,
+    flows::{self, FlowSet, Pending},
+    gate::Gate,
+    http::HttpFront,
+    limits::Descriptors,
+    live::Live,
+    names::Names,
+    peerfile,
+    reload::{self, Files, Loader, Reloader, Scope},
+    socket::ControlSocket,
+    unknown::Unknown,
+};
+
+/// The transparent listeners' port inside the private namespace; nothing else listens there.
+const PROXY_PORT: u16 = 4040;
+/// Inner MTU unless the configuration says otherwise: wg-quick's own, right for a 1500-byte path.
+const MTU: u16 = 1420;
+/// How long open connections may go on after a request to end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long cut connections may take to be reset.
+const AFTER_CUT: Duration = Duration::from_secs(3);
+
+/// Runs the gateway of the configuration at `path` until SIGTERM or SIGINT.
+pub async fn run(path: PathBuf) -> anyhow::Result<()> {
+    let files = read(&path).await?;
+    tracing::info!("the configuration in force:\n{}", files.config.effective());
+    let control = ControlSocket::bind(&files.config.gateway.state).context("the state folder")?;
+    let nofile = netio::limits::raise_nofile();
+    let live = Live::new(Arc::new(files.snapshot(1)));
+    let (packets, net) = packet_path(&files.config, &live)?;
+    let registry = link_listener(&files.config).await?;
+    let dialer = Dialer::new(registry.clone(), files.config.sites.local.clone().unwrap_or_default());
+    let denials = Denials::default();
+    let names = Names::new(live.clone(), packets.handle.clone());
+    let gate = Gate::new(live.clone(), denials.clone());
+    let (drain, draining) = watch::channel(false);
+    let front = HttpFront::new(gate, dialer.clone());
+    let flows = FlowSet::new(flows::Parts {
+        live: live.clone(),
+        data_plane: packets.handle.clone(),
+        dialer: dialer.clone(),
+        front: front.clone(),
+        names: names.clone(),
+        pending: Pending::default(),
+        denials: denials.clone(),
+        descriptors: Descriptors::new(nofile),
+        draining,
+    });
+    let unpaired = Arc::new(AtomicU64::new(0));
+    for listener in net.listeners {
+        let accept = flows::accept_all(listener, flows.pending().clone(), packets.handle.clone(), unpaired.clone());
+        spawn_for_ever("accept", accept);
+    }
+    let unknown = Unknown::default();
+    let known = files.config.gateway.state.clone();
+    tokio::spawn(live.clone().watch_clock());
+    let (loader, reloader) =
+        Loader::new(path, files, live.clone(), packets.handle.clone(), dialer, registry.clone());
+    tokio::spawn(loader.run());
+    let desk = Desk {
+        started: Timestamp::from_system(SystemTime::now()),
+        notes: net.notes,
+        live,
+        data_plane: packets.handle.clone(),
+        flows: flows.clone(),
+        denials,
+        unknown: unknown.clone(),
+        registry: registry.clone(),
+        names: names.clone(),
+        unpaired,
+        reloader: reloader.clone(),
+    };
+    tokio::spawn(desk.serve(control));
+    let remember = tokio::spawn(remember(known, packets.handle.clone()));
+    let events = tokio::spawn(follow(packets.events, flows.clone(), names, unknown));
+    tracing::info!("ready");
+    let ended = until_told(&reloader, events).await;
+    drain_all(&drain, &flows, &front, registry.as_ref()).await;
+    remember.abort();
+    packets.handle.send(Command::Stop).await;
+    let thread = tokio::task::spawn_blocking(move || packets.thread.join());
+    thread.await?.map_err(|_| anyhow!("the data-plane thread panicked"))?.context("the data plane")?;
+    ended
+}
+
+async fn read(path: &Path) -> anyhow::Result<Files> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || Files::read(&path)).await?.map_err(|mistakes| anyhow!(mistakes))
+}
+
+struct Net {
+    listeners: Vec<std::net::TcpListener>,
+    notes: Vec<String>,
+}
+
+fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Running, Net)> {
+    let sockets = UdpSockets::bind(&config.gateway.listen)?;
+    let mtu = config.devices.mtu.unwrap_or(MTU);
+    let net = gateway_ns::set_up(&gateway_ns::Spec {
+        mode: match config.gateway.namespace {
+            Namespace::Private => gateway_ns::Mode::Private,
+            Namespace::Own => gateway_ns::Mode::Own,
+        },
+        mtu,
+        gateway_v4: config.tunnel.gateway_v4(),
+        gateway_v6: config.tunnel.gateway_v6(),
+        device_nets: config.tunnel.nets().to_vec(),
+        proxy_port: PROXY_PORT,
+    })?;
+    for note in &net.notes {
+        tracing::warn!("{note}");
+    }
+    let mut tunnel = Tunnel::new(tunnel::Config {
+        private_key: PrivateKey::new(*config.gateway.private_key.expose()),
+        gateway_addrs: vec![config.tunnel.gateway_v4().into(), config.tunnel.gateway_v6().into()],
+        limits: tunnel::Limits::default(),
+        seed: seed()?,
+        mtu: mtu.into(),
+    });
+    let now = std::time::Instant::now();
+    let snapshot = live.snapshot();
+    tunnel.set_peers(snapshot.peers(), now);
+    tunnel.set_echo(snapshot.echo().collect());
+    match peerfile::read(&config.gateway.state) {
+        Ok(known) => {
+            tunnel.restore_endpoints(known.endpoints);
+            tunnel.restore_stamps(known.stamps);
+        }
+        Err(error) => tracing::warn!(%error, "peers.json is unreadable: clients come back by themselves, later"),
+    }
+    let running = dataplane::start(tunnel, sockets, net.tun).context("the data plane")?;
+    Ok((running, Net { listeners: net.listeners, notes: net.notes }))
+}
+
+fn seed() -> anyhow::Result<u64> {
+    let mut seed = [0; 8];
+    SystemRandom::new().fill(&mut seed).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    Ok(u64::from_ne_bytes(seed))
+}
+
+async fn link_listener(config: &Config) -> anyhow::Result<Option<Registry>> {
+    let Some(listener) = &config.connectors.listener else { return Ok(None) };
+    let registry = Registry::start(&listener.listen, listener.private_key.expose()).await.context("the connector listener")?;
+    registry.configure(reload::connector_specs(config));
+    Ok(Some(registry))
+}
+
+/// Follows the packet core's events until it ends.
+async fn follow(mut events: mpsc::Receiver<Event>, flows: FlowSet, names: Names, unknown: Unknown) {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::FlowOpened { flow, device, key, isn } => flows.opened(flow, device, key, isn),
+            Event::FlowGone { flow, why } => flows.gone(flow, why_gone(why)),
+            Event::PermitExpired { flow } => flows.gone(flow, DenyReason::Abandoned),
+            Event::Dns { device, from, to, payload } => names.asked(device, from, to, payload),
+            Event::Handshake { device, key, endpoint } => {
+                tracing::debug!(%device, %key, %endpoint, "handshake");
+            }
+            Event::UnknownKey { key, from } => {
+                unknown.knocked(key, from, Timestamp::from_system(SystemTime::now()));
+            }
+        }
+    }
+}
+
+fn why_gone(why: Gone) -> DenyReason {
+    match why {
+        Gone::DeviceRemoved => DenyReason::UnknownDevice,
+        Gone::OverLimit => DenyReason::Exhausted,
+        Gone::HoldExpired | Gone::Superseded | Gone::DeviceReset => DenyReason::Abandoned,
+    }
+}
+
+/// How often changes of what must outlive a restart are looked for; a kill -9 loses at most this.
+const REMEMBER_EVERY: Duration = Duration::from_secs(1);
+
+async fn remember(state: PathBuf, data_plane: DataPlane) {
+    let mut written = None;
+    let mut failed = false;
+    loop {
+        tokio::time::sleep(REMEMBER_EVERY).await;
+        let Some(known) = data_plane.remember().await else { return };
+        if written.as_ref() == Some(&known) {
+            continue;
+        }
+        let (folder, fresh) = (state.clone(), known.clone());
+        match tokio::task::spawn_blocking(move || peerfile::write(&folder, &fresh)).await {
+            Ok(Ok(())) => (written, failed) = (Some(known), false),
+            Ok(Err(error)) if !failed => {
+                failed = true;
+                tracing::warn!(%error, "peers.json cannot be written: after a restart clients come back later");
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+}
+
+/// Until a signal to end, or until the data plane ends by itself, which is an error.
+async fn until_told(reloader: &Reloader, mut events: tokio::task::JoinHandle<()>) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                let reloader = reloader.clone();
+                // What came of it is in the log; there is no caller to tell.
+                tokio::spawn(async move { reloader.load(Scope::All).await });
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = &mut events => return Err(anyhow!("the data plane ended by itself")),
+        }
+    }
+}
+
+async fn drain_all(drain: &watch::Sender<bool>, flows: &FlowSet, front: &HttpFront, registry: Option<&Registry>) {
+    tracing::info!(seconds = DRAIN.as_secs(), "draining: no new connections; open ones may end");
+    // Every flow has ended when nobody watches any more.
+    let _ = drain.send(true);
+    front.drain().await;
+    let mut terminate = signal(SignalKind::terminate()).ok();
+    let again = async {
+        match &mut terminate {
+            Some(signal) => signal.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = flows.ended() => {}
+        () = tokio::time::sleep(DRAIN) => {}
+        _ = again => {}
+    }
+    flows.cut_all();
+    if tokio::time::timeout(AFTER_CUT, flows.ended()).await.is_err() {
+        tracing::warn!("some connections did not end");
+    }
+    if let Some(registry) = registry {
+        registry.drain().await;
+    }
+}
+
+fn spawn_for_ever(name: &'static str, work: impl Future<Output = std::io::Result<()>> + Send + 'static) {
+    tokio::spawn(async move {
+        if let Err(error) = work.await {
+            tracing::error!(%error, "{name} ended");
+        }
+    });
+}

@@ -1,0 +1,125 @@
+//! The control socket in the state folder: how `doorward status`, `reload` and `policy load` reach
+//! the running gateway. One JSON line asks, one JSON line answers.
+//! Always true: only the gateway's own user (and root) can open it; one gateway per state folder.
+
+use std::{
+    fs::{File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+};
+
+/// The longest question; answers are not read by the gateway.
+const LONGEST_QUESTION: u64 = 4096;
+/// How long a caller may take to ask.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a caller may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// How things are.
+    Status,
+    /// Read every file again.
+    Reload,
+    /// Read the policies again.
+    LoadPolicies,
+}
+
+/// What the gateway answers; `Err` is meant for the person who asked.
+pub type Answer<T> = Result<T, String>;
+
+/// The listening socket, held with a lock on the state folder.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: UnixListener,
+    _lock: Flock<File>,
+}
+
+/// Where the socket of a state folder is.
+pub fn path(state: &Path) -> PathBuf {
+    state.join("doorward.sock")
+}
+
+/// The state folder a configuration names, mistakes elsewhere in it notwithstanding.
+pub fn state_of(config: &Path) -> Answer<PathBuf> {
+    let text = std::fs::read_to_string(config)
+        .map_err(|error| format!("{}: cannot be read: {error}", config.display()))?;
+    let state = protocol::config::peek(&text, "gateway", "state")
+        .ok_or_else(|| format!("{}: names no gateway.state folder", config.display()))?;
+    Ok(config.parent().unwrap_or(Path::new("")).join(state))
+}
+
+impl ControlSocket {
+    /// Locks the state folder, making it if need be, and listens. What a killed gateway left is removed.
+    pub fn bind(state: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(state)?;
+        std::fs::set_permissions(state, Permissions::from_mode(0o700))?;
+        let file = File::create(state.join("lock"))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+            io::Error::new(errno.into(), format!("another gateway runs with the state folder {}", state.display()))
+        })?;
+        let path = path(state);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(Self { listener, _lock: lock })
+    }
+
+    /// The next caller and what they ask.
+    pub async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.listener.accept().await?.0)
+    }
+}
+
+/// Reads the one question of a caller.
+pub async fn question(stream: &mut UnixStream) -> io::Result<Question> {
+    let mut line = String::new();
+    let read = async { BufReader::new(stream.take(LONGEST_QUESTION)).read_line(&mut line).await };
+    tokio::time::timeout(PATIENCE, read).await??;
+    Ok(serde_json::from_str(&line)?)
+}
+
+/// Sends the one answer.
+pub async fn answer(stream: &mut UnixStream, answer: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    stream.shutdown().await
+}
+
+/// Asks the gateway of `state`.
+pub async fn ask<T: DeserializeOwned>(state: &Path, question: Question) -> Answer<T> {
+    let path = path(state);
+    let unreachable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            format!("no gateway runs with the state folder {}", state.display())
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{}: only the user the gateway runs as (or root) may ask it", path.display())
+        }
+        _ => format!("{}: {error}", path.display()),
+    };
+    let mut stream = UnixStream::connect(&path).await.map_err(unreachable)?;
+    let talk = async {
+        let mut line = serde_json::to_vec(&question)?;
+        line.push(b'\n');
+        stream.write_all(&line).await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        io::Result::Ok(text)
+    };
+    let text = talk.await.map_err(unreachable)?;
+    serde_json::from_str::<Answer<T>>(&text).map_err(|error| format!("the gateway's answer makes no sense: {error}"))?
+}

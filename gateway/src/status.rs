@@ -1,0 +1,212 @@
+//! What `doorward status` shows, as data and as a table.
+//! It does not gather anything. Always true: every number says what it counts, every time its unit.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display},
+};
+
+use protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    connectors::{ConnectorStatus, Stranger},
+    dataplane,
+    denials::Denial,
+    flows::FlowRow,
+};
+
+/// The gateway as it is now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The gateway's version.
+    pub version: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// What the set-up could not have, and what serves instead.
+    pub notes: Vec<String>,
+    /// The policies in force.
+    pub policies: Policies,
+    /// Peers and packet counters.
+    pub tunnel: dataplane::Report,
+    /// Open flows with their decision.
+    pub flows: Vec<FlowRow>,
+    /// Denials by reason since the start.
+    pub denials: BTreeMap<String, u64>,
+    /// The latest denials, oldest first.
+    pub latest_denials: Vec<Denial>,
+    /// Handshakes with keys of no device, latest first.
+    pub unknown_keys: Vec<UnknownKey>,
+    /// Connectors, the chosen one of each site and why.
+    pub connectors: Vec<ConnectorStatus>,
+    /// Link attempts that were turned away, with the key they showed.
+    pub strangers: Vec<Stranger>,
+    /// How much of each bounded thing is used, and what was refused for it.
+    pub limits: BTreeMap<String, u64>,
+}
+
+/// The policies in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Policies {
+    /// SHA-256 over every policy and the schema.
+    pub fingerprint: String,
+    /// How many.
+    pub count: usize,
+    /// What the linter says.
+    pub lints: Vec<String>,
+    /// Decisions in which the index and Cedar's own authorizer differed: must be 0.
+    pub mismatches: u64,
+}
+
+/// Someone knocked with a key of no device.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UnknownKey {
+    /// The key, as claimed.
+    pub key: String,
+    /// From where, last.
+    pub from: std::net::SocketAddr,
+    /// How often.
+    pub count: u64,
+    /// When last.
+    pub at: Timestamp,
+}
+
+impl Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "doorward {} since {}", self.version, self.started)?;
+        let print = self.policies.fingerprint.get(..12).unwrap_or(&self.policies.fingerprint);
+        writeln!(f, "policies: {} in force ({print}), {} lints", self.policies.count, self.policies.lints.len())?;
+        for note in self.notes.iter().chain(&self.policies.lints) {
+            writeln!(f, "note: {note}")?;
+        }
+        self.peers(f)?;
+        self.open(f)?;
+        self.denied(f)?;
+        self.knocks(f)?;
+        self.links(f)?;
+        writeln!(f, "\nLIMITS")?;
+        self.limits.iter().try_for_each(|(name, count)| writeln!(f, "  {name:<28} {count}"))
+    }
+}
+
+impl Status {
+    fn peers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.tunnel.peers.iter().map(|peer| {
+            [
+                peer.device.to_string(),
+                or_dash(peer.endpoint),
+                peer.handshake_s.map_or_else(|| "never".to_owned(), |s| format!("{s} s ago")),
+                peer.received.to_string(),
+                peer.sent.to_string(),
+                peer.key.clone(),
+            ]
+        });
+        table(f, "PEERS", ["device", "endpoint", "handshake", "received B", "sent B", "key"], rows.collect())
+    }
+
+    fn open(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.flows.iter().map(|flow| {
+            [
+                flow.device.to_string(),
+                or_dash(flow.user.as_ref()),
+                flow.to.to_string(),
+                or_dash(flow.resource.as_ref()),
+                format!("{} {}", flow.decision, flow.policies.join(",")),
+                or_dash(flow.until),
+                or_dash(flow.connector.as_ref()),
+            ]
+        });
+        table(f, "FLOWS", ["device", "user", "to", "resource", "decision", "until", "connector"], rows.collect())
+    }
+
+    fn denied(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.denials.iter().map(|(reason, count)| [reason.clone(), count.to_string()]);
+        table(f, "DENIALS", ["reason", "count"], counts.collect())?;
+        let latest = self.latest_denials.iter().rev().take(10).map(|denial| {
+            [denial.at.to_string(), denial.device.to_string(), or_dash(denial.user.as_ref()), denial.to.clone(), denial.reason.clone()]
+        });
+        table(f, "LATEST DENIALS", ["at", "device", "user", "to", "why"], latest.collect())
+    }
+
+    fn links(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.connectors.iter().map(|connector| {
+            [
+                connector.site.to_string(),
+                connector.id.to_string(),
+                if connector.chosen { "chosen".to_owned() } else { String::new() },
+                connector.why.clone(),
+                or_dash(connector.remote),
+                connector.flows.to_string(),
+                or_dash(connector.last_error.as_ref()),
+            ]
+        });
+        let head = ["site", "connector", "", "why", "remote", "flows", "last error"];
+        table(f, "CONNECTORS", head, rows.collect())?;
+        let rows = self.strangers.iter().map(|stranger| {
+            [
+                or_dash(stranger.key.as_ref()),
+                stranger.remote.to_string(),
+                stranger.attempts.to_string(),
+                stranger.reason.clone(),
+            ]
+        });
+        table(f, "LINKS TURNED AWAY", ["key", "from", "count", "why"], rows.collect())
+    }
+
+    fn knocks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self
+            .unknown_keys
+            .iter()
+            .map(|knock| [knock.key.clone(), knock.from.to_string(), knock.count.to_string(), knock.at.to_string()]);
+        table(f, "UNKNOWN KEYS", ["key", "from", "count", "last"], rows.collect())
+    }
+}
+
+fn or_dash(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// Writes rows under a heading, columns as wide as they need to be; nothing if there are no rows.
+fn table<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    head: [&str; N],
+    rows: Vec<[String; N]>,
+) -> fmt::Result {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\n{title}")?;
+    let head = head.map(str::to_owned);
+    let widths: Vec<usize> = (0..N)
+        .map(|column| {
+            let cells = std::iter::once(&head).chain(&rows).filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    for row in std::iter::once(&head).chain(&rows) {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        writeln!(f, "  {}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Shown;
+
+    impl Display for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let rows = vec![["a".to_owned(), "10".to_owned()], ["longer".to_owned(), "2".to_owned()]];
+            table(f, "TITLE", ["name", "n"], rows)?;
+            table(f, "EMPTY", ["name"], Vec::new())
+        }
+    }
+
+    #[test]
+    fn columns_line_up_and_empty_tables_stay_silent() {
+        assert_eq!(Shown.to_string(), "\nTITLE\n  name    n\n  a       10\n  longer  2\n");
+    }
+}

@@ -1,0 +1,72 @@
+//! Which policies are warned about, and which are not.
+
+use crate::facts::engine;
+
+const ACCESS: &str = "principal, action in Doorward::Action::\"access\", resource";
+
+/// The policies that are warned of, with the words by which the warning is known.
+fn linted(text: &str) -> Vec<(String, &'static str)> {
+    let kind = |message: &str| match message {
+        m if m.contains("without device passes") => "absence",
+        m if m.contains("15 seconds") => "time",
+        m if m.contains("weaker of two") => "shadow",
+        m if m.contains("impossible") => "impossible",
+        _ => "other",
+    };
+    let engine = engine(text);
+    let name = |lint: &policy::Lint| (lint.policy.as_deref().unwrap_or("").to_owned(), kind(&lint.message));
+    engine.lints().iter().map(name).collect()
+}
+
+fn one(id: &str, kind: &'static str) -> Vec<(String, &'static str)> {
+    vec![(id.to_owned(), kind)]
+}
+
+#[test]
+fn a_guard_that_absence_passes() {
+    let trap = format!(
+        "@id(\"x\") forbid ({ACCESS}) when {{ context has device && context.device has firewall && \
+         !context.device.firewall.value }};"
+    );
+    assert_eq!(linted(&trap), one("x", "absence"));
+    let covered = format!("{trap} @id(\"y\") forbid ({ACCESS}) unless {{ context has device }};");
+    assert_eq!(linted(&covered), []);
+    let narrower = format!(
+        "{trap} @id(\"y\") forbid (principal, action == Doorward::Action::\"connect\", resource) \
+         unless {{ context has device }};"
+    );
+    assert_eq!(linted(&narrower), one("x", "absence"));
+    let good = format!(
+        "@id(\"x\") forbid ({ACCESS}) unless {{ context has device && context.device has firewall }};"
+    );
+    assert_eq!(linted(&good), []);
+}
+
+#[test]
+fn a_permit_that_makes_another_moot() {
+    let strict = "@id(\"strict\") permit (principal in Doorward::Group::\"corp/eng\", action == \
+                  Doorward::Action::\"connect\", resource == Doorward::App::\"db\") \
+                  when { context has device && context.device has firewall };";
+    let open = |scope: &str| format!("{strict} @id(\"open\") permit ({scope});");
+    let wide = "principal in Doorward::Group::\"corp/eng\", action, resource == Doorward::App::\"db\"";
+    assert_eq!(linted(&open(wide)), one("open", "shadow"));
+    assert_eq!(linted(&open("principal, action, resource is Doorward::App")), one("open", "shadow"));
+    assert_eq!(linted(&open(&wide.replace("corp/eng", "corp/other"))), []);
+    assert_eq!(linted(&open(&wide.replace("\"db\"", "\"wiki\""))), []);
+    let other_action = wide.replace("action", "action == Doorward::Action::\"http_read\"");
+    assert_eq!(linted(&open(&other_action)), []);
+}
+
+#[test]
+fn a_time_that_cannot_be_followed() {
+    let text = "@id(\"x\") permit (principal, action == Doorward::Action::\"connect\", resource) \
+                when { context.zone.utc.minute < context.zone.berlin.minute };";
+    assert_eq!(linted(text), one("x", "time"));
+}
+
+#[test]
+fn a_policy_that_can_never_match() {
+    let text = "@id(\"x\") forbid (principal, action == Doorward::Action::\"connect\", resource) \
+                when { resource is Doorward::Tier };";
+    assert_eq!(linted(text), one("x", "impossible"));
+}

@@ -1,0 +1,59 @@
+//! Where the programs under test and the tools the tests drive are found.
+//! It builds and installs nothing: the Makefile and `deploy/set-up.sh` do.
+//! Always true: what is missing is named together with the command that supplies it.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+/// The folder cargo puts binaries in: this executable is in `<folder>/deps`.
+pub fn folder() -> Result<PathBuf> {
+    let own = env::current_exe().context("finding this executable")?;
+    let folder = own.parent().and_then(Path::parent).context("this executable is not in <target>/deps")?;
+    Ok(folder.to_owned())
+}
+
+/// One of our binaries.
+pub fn ours(name: &str) -> Result<PathBuf> {
+    let path = folder()?.join(name);
+    if !path.is_file() {
+        bail!(
+            "{} is not built: run `cargo build --workspace --bins` first (`make test` does)",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+/// The search path for tools: unpacked openresolv first, then the folders of administrators' tools,
+/// which are missing from some users' paths.
+pub fn search_path() -> Result<String> {
+    let unpacked = folder()?.join("openresolv/sbin");
+    let inherited = env::var("PATH").unwrap_or_default();
+    Ok(format!("{}:{inherited}:/usr/sbin:/sbin", unpacked.display()))
+}
+
+/// A program of PostgreSQL that Debian keeps out of the path, the newest version installed.
+pub fn postgres(name: &str) -> Result<PathBuf> {
+    newest("/usr/lib/postgresql", &format!("bin/{name}"), "postgresql")
+}
+
+/// The library that fakes the clock of the process it is loaded into.
+pub fn faketime() -> Result<PathBuf> {
+    newest("/usr/lib", "faketime/libfaketimeMT.so.1", "libfaketime")
+}
+
+fn newest(parent: &str, below: &str, package: &str) -> Result<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join(below))
+        .filter(|path| path.is_file())
+        .collect();
+    found.sort();
+    found.pop().with_context(|| format!("no {below} below {parent}: deploy/set-up.sh installs {package}"))
+}

@@ -1,0 +1,138 @@
+//! The operator's files: a mistake is said with its place and never comes into force.
+//! Which mistakes there are is tested where they are found; here, that the programs say them.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use tests::{
+    company::{Company, DESK, ECHO, STAFF},
+    gateway::Gateway,
+    probe::echo,
+    scene::Scene,
+    world::World,
+};
+
+tests::tests![
+    an_unknown_key_refuses_to_start,
+    every_mistake_is_said_at_once,
+    a_key_others_can_read_refuses_to_start,
+    a_policy_mistake_says_where,
+    a_half_saved_policy_folder_never_comes_into_force,
+    a_broken_directory_keeps_the_old_one,
+    what_init_writes_is_without_mistakes,
+];
+
+/// What `doorward check` and `doorward gateway` say of files that must be refused.
+fn refused(edit: impl FnOnce(&mut Company, &Gateway) -> Result<()>) -> Result<String> {
+    let world = World::new()?;
+    let gateway = Gateway::prepare(&world.gw)?;
+    let mut company = Company::new()?;
+    gateway.write(&company)?;
+    gateway.ask(&world.gw, &["check"])?;
+    edit(&mut company, &gateway)?;
+    gateway.write(&company)?;
+    let checked = gateway.cli(&world.gw, &["check"])?;
+    let started = gateway.cli(&world.gw, &["gateway"])?;
+    ensure!(checked.status.code() == Some(1), "check: {}", checked.status);
+    ensure!(!started.status.success() && started.status.code() != Some(124), "gateway: {}", started.status);
+    let said = |output: &std::process::Output| {
+        String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+    };
+    let checked = said(&checked);
+    let first =
+        checked.lines().find(|line| line.contains(".toml:") || line.contains(".cedar:")).unwrap_or(&checked);
+    ensure!(said(&started).contains(first), "gateway does not say {first:?}:\n{}", said(&started));
+    Ok(checked)
+}
+
+fn an_unknown_key_refuses_to_start() -> Result<()> {
+    let said = refused(|company, _| {
+        company.more =
+            "[[app]]\nname = \"x\"\nsite = \"fra\"\nkind = \"tcp\"\nhosts = [\"x.corp.example\"]\n\
+                        ports = [1]\ntarget = \"10.50.0.7\"\ncolour = \"red\"\n"
+                .to_owned();
+        Ok(())
+    })?;
+    assert!(said.contains("doorward.toml:") && said.contains("colour"), "{said}");
+    Ok(())
+}
+
+fn every_mistake_is_said_at_once() -> Result<()> {
+    let said = refused(|company, _| {
+        company.more =
+            "[[subnet]]\nname = \"UPPER\"\nsite = \"nowhere\"\ncidr = \"10.9.0.0/99\"\n".to_owned();
+        Ok(())
+    })?;
+    for key in ["subnet[2].name", "subnet[2].site", "subnet[2].cidr"] {
+        assert!(said.contains(key), "{key} is missing in:\n{said}");
+    }
+    Ok(())
+}
+
+fn a_key_others_can_read_refuses_to_start() -> Result<()> {
+    let said = refused(|_, gateway| {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(gateway.folder().join("gateway.key"), fs::Permissions::from_mode(0o644))?;
+        Ok(())
+    })?;
+    assert!(said.contains("gateway.key"), "{said}");
+    Ok(())
+}
+
+fn a_policy_mistake_says_where() -> Result<()> {
+    let said = refused(|company, _| {
+        company.policies.insert("staff", STAFF.replace("corp/staff\",", "corp/staff\",\n  bogus"));
+        Ok(())
+    })?;
+    assert!(said.contains("staff.cedar:5:"), "{said}");
+    Ok(())
+}
+
+fn a_half_saved_policy_folder_never_comes_into_force() -> Result<()> {
+    let scene = Scene::start()?;
+    let laptop = scene.device("laptop")?;
+    let mut flow = laptop.dial(&format!("{DESK}:{ECHO}"))?;
+    echo(&mut flow, "before")?;
+    // An editor at work: one file cut short, the other one emptied.
+    let policies = scene.gateway.folder().join("policies");
+    let half = STAFF.get(..STAFF.len() / 2).unwrap_or_default();
+    fs::write(policies.join("staff.cedar"), half)?;
+    fs::write(policies.join("guards.cedar"), "")?;
+    let said = scene.gateway.cli(&scene.world.gw, &["reload"])?;
+    assert!(!said.status.success(), "a broken folder was accepted");
+    assert!(String::from_utf8_lossy(&said.stderr).contains("staff.cedar:"), "{said:?}");
+    scene.gateway.process()?.expect_errors();
+    scene.gateway.hang_up()?;
+    echo(&mut flow, "after")?;
+    echo(&mut laptop.dial(&format!("{DESK}:{ECHO}"))?, "anew")
+}
+
+fn a_broken_directory_keeps_the_old_one() -> Result<()> {
+    let scene = Scene::start()?;
+    let laptop = scene.device("laptop")?;
+    let file = scene.gateway.folder().join("directory.toml");
+    fs::write(
+        &file,
+        fs::read_to_string(&file)?.replace("owner = \"corp/alice\"", "owner = \"corp/nobody\""),
+    )?;
+    let said = scene.gateway.cli(&scene.world.gw, &["reload"])?;
+    assert!(
+        !said.status.success() && String::from_utf8_lossy(&said.stderr).contains("corp/nobody"),
+        "{said:?}"
+    );
+    scene.gateway.process()?.expect_errors();
+    echo(&mut laptop.dial(&format!("{DESK}:{ECHO}"))?, "still")
+}
+
+fn what_init_writes_is_without_mistakes() -> Result<()> {
+    let world = World::new()?;
+    let folder = world.gw.folder().join("fresh");
+    let mut init = tests::gateway::product(&world.gw, "doorward")?;
+    init.arg("init").arg(&folder);
+    world.gw.expect_success(&init)?;
+    let mut check = tests::gateway::product(&world.gw, "doorward")?;
+    check.arg("check").arg("--config").arg(folder.join("doorward.toml"));
+    world.gw.expect_success(&check)?;
+    assert!(world.gw.expect_success(&init).is_err(), "init wrote over an existing folder");
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! The product proven whole: real programs, real kernel, stock clients.
+//! Every test makes its own world and is named by what holds.
+//! Always true: no test depends on another, on the machine's network or on the internet.
+
+mod access;
+mod attacks;
+mod clients;
+mod cut;
+mod files;
+mod fixture;
+mod http;
+mod restart;
+mod smoke;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if tests::sandbox::as_root() {
+        return tests::harness::main(smoke::TESTS.to_vec());
+    }
+    let modules = [
+        fixture::TESTS,
+        access::TESTS,
+        cut::TESTS,
+        clients::TESTS,
+        restart::TESTS,
+        files::TESTS,
+        attacks::TESTS,
+        http::TESTS,
+    ];
+    tests::harness::main(modules.concat())
+}

@@ -1,0 +1,14 @@
+//! What must hold for root too; everything else is proven for an ordinary user, once.
+
+use crate::{
+    access::{a_healthy_device_reaches_apps_by_name, a_healthy_device_reaches_subnets_over_both_families},
+    clients::ssh_works,
+    cut::a_posture_edit_cuts_and_a_repair_lets_in_again,
+};
+
+tests::tests![
+    a_healthy_device_reaches_apps_by_name,
+    a_healthy_device_reaches_subnets_over_both_families,
+    a_posture_edit_cuts_and_a_repair_lets_in_again,
+    ssh_works,
+];

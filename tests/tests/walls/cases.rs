@@ -1,0 +1,68 @@
+//! Attacks and mistakes seen in products of this class, and the test of ours that plays each.
+//! D is the data path, H the HTTP path, C control and connectors. A case counts as covered when its
+//! test would fail without the defence. What is not listed waits for the part of the product it needs.
+
+use crate::sources::sources;
+
+/// Case, the folder of its test, the test.
+const CASES: &[(&str, &str, &str)] = &[
+    // One peer sends with another's tunnel address (gotatun, boringtun's device layer).
+    ("D1", "tests", "another_source_address_gets_nowhere"),
+    // Arbitrary inner source addresses are accepted (Nebula 1.9.4).
+    ("D2", "tests", "another_source_address_gets_nowhere"),
+    // Mapped addresses reach loopback and link-local of the connector (Tailscale, 2026-08).
+    ("D3", "tests", "a_connector_dials_nothing_special_whatever_the_gateway_asks"),
+    // A policy change leaves live connections up (tailscale#859, pomerium#1279).
+    ("D4", "tests", "a_posture_edit_cuts_and_a_repair_lets_in_again"),
+    ("D4", "tests", "removing_the_user_cuts"),
+    ("D4", "tests", "removing_the_group_cuts"),
+    ("D4", "tests", "removing_the_device_cuts"),
+    ("D4", "tests", "a_policy_edit_cuts"),
+    // A time window is checked only at connect (firezone#5642).
+    ("D6", "tests", "the_end_of_a_time_window_cuts_tcp"),
+    ("D6", "tests", "the_end_of_a_time_window_cuts_http"),
+    ("D6", "tests", "the_end_of_a_time_window_cuts_websockets"),
+    // Two names on one address: the sibling opens too (tailscale#10837).
+    ("D7", "tests", "a_sibling_on_the_same_address_stays_shut"),
+    // A cut download looks complete: queued data and a clean end (measured).
+    ("D12", "tests", "nothing_queued_arrives_after_a_cut"),
+    // Two sockets with one 4-tuple wait to be accepted: the permit of one is used for the other (measured).
+    ("D13", "tests", "one_port_used_again_and_again_gets_its_own_decision"),
+    // Client-sent identity headers reach the app (oauth2-proxy CVE-2025-64484).
+    ("H1", "tests", "forged_identity_headers_never_arrive"),
+    // The path that was decided is not the path that is forwarded (Oathkeeper, Envoy, heimdall).
+    ("H2", "tests", "an_ambiguous_path_is_refused"),
+    ("H2", "tests", "an_ordinary_path_arrives_as_it_was"),
+    ("H2", "tests", "the_path_that_was_judged_is_the_path_that_arrives"),
+    // X-Forwarded-* and kin are trusted from clients (oauth2-proxy CVE-2026-40575).
+    ("H3", "tests", "forged_identity_headers_never_arrive"),
+    // An attribute the client chooses makes a route public (oauth2-proxy GHSA-5hvv-m4w4-gf6v).
+    ("H4", "tests", "nothing_a_client_says_makes_an_app_public"),
+    // Request smuggling.
+    ("H14", "tests", "a_request_hidden_in_another_never_arrives"),
+    // Any page in the browser acts with the tunnel's identity.
+    ("H16", "tests", "a_foreign_page_cannot_act"),
+    // DNS rebinding and unknown hosts (CVE-2022-41924).
+    ("H17", "tests", "an_unknown_host_is_misdirected"),
+    // A GET that writes: upgrades and method overrides.
+    ("H18", "tests", "a_write_in_disguise_is_a_write"),
+    // A connector is used to roam its network (Teleport).
+    ("C1", "tests", "a_connector_dials_nothing_its_own_list_lacks"),
+    // The certificate of a session is swapped (Boundary CVE-2024-1052).
+    ("C3", "tests", "a_connector_with_another_key_gets_nowhere_and_is_named"),
+    ("C3", "tests", "a_connector_trusts_no_gateway_with_another_key"),
+    // A revoked key is used again (nebula-mesh CVE-2026-61699).
+    ("C8", "tests", "a_removed_device_gets_no_new_handshake"),
+    // A forbid that errs is skipped by Cedar itself.
+    ("C11", "tests", "a_policy_that_cannot_be_evaluated_denies"),
+];
+
+#[test]
+fn every_case_has_its_test() {
+    let sources = sources();
+    for (case, folder, test) in CASES {
+        let definition = format!("fn {test}(");
+        let found = sources.iter().any(|(name, text)| name.starts_with(folder) && text.contains(&definition));
+        assert!(found, "{case}: there is no test {test} in {folder}/");
+    }
+}

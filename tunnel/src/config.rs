@@ -1,0 +1,148 @@
+//! What the shell tells the core: keys, addresses, limits, peers, and what it remembered for us
+//! over a restart. Nothing here is read from files. A private key never shows in `Debug`.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use protocol::{id::DeviceId, key::WgKey};
+use x25519_dalek::{PublicKey, StaticSecret};
+
+/// A WireGuard private key. `Debug` hides it; it is wiped when dropped.
+#[derive(Clone)]
+pub struct PrivateKey(StaticSecret);
+
+impl PrivateKey {
+    /// Wraps 32 secret bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(StaticSecret::from(bytes))
+    }
+
+    /// The public key that belongs to it.
+    pub fn public(&self) -> WgKey {
+        WgKey(PublicKey::from(&self.0).to_bytes())
+    }
+
+    pub(crate) fn secret(&self) -> &StaticSecret {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// Everything a [`crate::Tunnel`] needs to know at birth.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The gateway's WireGuard key.
+    pub private_key: PrivateKey,
+    /// The gateway's own addresses inside the tunnel.
+    pub gateway_addrs: Vec<IpAddr>,
+    /// Bounds on everything.
+    pub limits: Limits,
+    /// Where receiver indices begin; random in the product, fixed in a simulation.
+    pub seed: u64,
+    /// The largest inner packet, in bytes.
+    pub mtu: usize,
+}
+
+/// The bound of every table, queue and rate. Each has a [`crate::Count`] for when it is hit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Flows of all devices together.
+    pub flows: usize,
+    /// Flows of one device.
+    pub flows_per_device: usize,
+    /// SYNs of one device that wait for a verdict.
+    pub held_per_device: usize,
+    /// SYNs of one device the kernel has and nobody accepted yet.
+    pub admitted_per_device: usize,
+    /// DNS queries of one device that wait to be polled.
+    pub dns_per_device: usize,
+    /// Events that wait to be polled; beyond it no flow opens.
+    pub events: usize,
+    /// Bytes waiting in each output queue.
+    pub queue_bytes: usize,
+    /// Handshake messages per second before cookies are asked for.
+    pub handshakes_per_second: u32,
+    /// Forced re-handshakes per second, over all peers.
+    pub rehandshakes_per_second: u32,
+    /// RSTs per second and device for segments that belong to no flow.
+    pub resets_per_second: u32,
+    /// ICMP messages (errors and echo replies) per second and device.
+    pub icmp_per_second: u32,
+    /// Unknown-key events per second.
+    pub unknown_keys_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            flows: 100_000,
+            flows_per_device: 8192,
+            held_per_device: 128,
+            admitted_per_device: 128,
+            dns_per_device: 64,
+            events: 16_384,
+            queue_bytes: 8 << 20,
+            handshakes_per_second: 1000,
+            rehandshakes_per_second: 1000,
+            resets_per_second: 200,
+            icmp_per_second: 20,
+            unknown_keys_per_second: 8,
+        }
+    }
+}
+
+/// One device and the keys that speak for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerSpec {
+    /// The device.
+    pub device: DeviceId,
+    /// One key, or two while rotating; each is one WireGuard peer.
+    pub keys: Vec<WgKey>,
+    /// The only v4 source the device may use.
+    pub v4: Ipv4Addr,
+    /// The only v6 source the device may use.
+    pub v6: Ipv6Addr,
+}
+
+/// Where a peer was last proven to be; kept over restarts so that we can call it first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownEndpoint {
+    /// The peer.
+    pub key: WgKey,
+    /// The socket its datagrams arrived on.
+    pub socket: usize,
+    /// Its address outside the tunnel.
+    pub addr: SocketAddr,
+}
+
+/// A TAI64N label; the byte order is the time order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(pub [u8; 12]);
+
+/// The greatest label a peer's initiations carried; kept so that none can be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownStamp {
+    /// The peer.
+    pub key: WgKey,
+    /// Its greatest label.
+    pub stamp: Stamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_stays_hidden() {
+        let key = PrivateKey::new([7; 32]);
+        assert_eq!(format!("{key:?}"), "(hidden)");
+        assert_ne!(key.public(), WgKey([7; 32]));
+    }
+}

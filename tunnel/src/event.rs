@@ -1,0 +1,175 @@
+//! What the core and its shell say to each other about flows and peers.
+//! Values only; who may send what when is told in [`crate::Tunnel`].
+
+use std::{net::SocketAddr, time::Instant};
+
+use protocol::{id::DeviceId, key::WgKey};
+
+/// A flow; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct FlowId(pub u64);
+
+/// From where to where, as the device sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowKey {
+    /// The device's end.
+    pub device: SocketAddr,
+    /// What it dialled.
+    pub target: SocketAddr,
+}
+
+/// The shell's answer to [`Event::FlowOpened`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Give the SYN to the kernel.
+    Admit,
+    /// Tell the device no.
+    Refuse(Refusal),
+}
+
+/// How the device is told no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// TCP reset: connection refused.
+    Rst,
+    /// ICMP: administratively prohibited.
+    Prohibited,
+    /// ICMP: host (IPv6: address) unreachable.
+    HostUnreachable,
+    /// ICMP: net unreachable (IPv6: no route).
+    NetUnreachable,
+}
+
+/// Why a flow ended although the shell did not end it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// No verdict came in time.
+    HoldExpired,
+    /// The device began anew from the same port.
+    Superseded,
+    /// The device took its SYN back with a RST.
+    DeviceReset,
+    /// The device was removed; what is open must be reset.
+    DeviceRemoved,
+    /// Admitted, but too many of the device's SYNs wait to be accepted.
+    OverLimit,
+}
+
+/// What the shell must know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A SYN is held: decide.
+    FlowOpened {
+        /// The new flow.
+        flow: FlowId,
+        /// Who dials.
+        device: DeviceId,
+        /// From where to where.
+        key: FlowKey,
+        /// The SYN's sequence number, to pair the accepted socket with.
+        isn: u32,
+    },
+    /// A flow ended by itself: drop what was dialled or accepted for it.
+    FlowGone {
+        /// The flow.
+        flow: FlowId,
+        /// Why.
+        why: Gone,
+    },
+    /// An admitted flow was never accepted and is forgotten.
+    PermitExpired {
+        /// The flow.
+        flow: FlowId,
+    },
+    /// A DNS query to a gateway address; answer with [`crate::Tunnel::send_udp`].
+    Dns {
+        /// Who asks.
+        device: DeviceId,
+        /// The asking socket.
+        from: SocketAddr,
+        /// The gateway's address that was asked.
+        to: SocketAddr,
+        /// The message.
+        payload: Vec<u8>,
+    },
+    /// A peer proved its key in a handshake.
+    Handshake {
+        /// The device.
+        device: DeviceId,
+        /// Which of its keys.
+        key: WgKey,
+        /// Where the handshake came from.
+        endpoint: SocketAddr,
+    },
+    /// Someone with a key of no device wants in. The key is claimed, not proven.
+    UnknownKey {
+        /// The key.
+        key: WgKey,
+        /// From where.
+        from: SocketAddr,
+    },
+}
+
+/// A datagram to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transmit<'a> {
+    /// By which socket.
+    pub socket: usize,
+    /// To whom.
+    pub to: SocketAddr,
+    /// What.
+    pub bytes: &'a [u8],
+}
+
+/// How far a flow has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowPhase {
+    /// The SYN waits for a verdict.
+    Held,
+    /// The kernel has the SYN.
+    Admitted,
+    /// A socket is paired with it.
+    Live,
+    /// The shell closed the socket; the kernel says goodbye.
+    Draining,
+    /// Cut: only resets pass.
+    Closing,
+}
+
+/// A flow as status and `cut_where` see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowInfo {
+    /// The flow.
+    pub flow: FlowId,
+    /// Whose.
+    pub device: DeviceId,
+    /// From where to where.
+    pub key: FlowKey,
+    /// How far.
+    pub phase: FlowPhase,
+    /// Since when it exists.
+    pub since: Instant,
+}
+
+/// A peer as status sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The device.
+    pub device: DeviceId,
+    /// The key.
+    pub key: WgKey,
+    /// Where it was last proven to be.
+    pub endpoint: Option<SocketAddr>,
+    /// When it last shook hands.
+    pub last_handshake: Option<Instant>,
+    /// When data of it last decrypted.
+    pub last_heard: Option<Instant>,
+    /// Inner bytes received from it.
+    pub received: u64,
+    /// Inner bytes sent to it.
+    pub sent: u64,
+    /// Whether cipher state is held for it now.
+    pub awake: bool,
+}

@@ -1,0 +1,228 @@
+//! Judges what a device sent by its addresses and protocol: exact source, a destination that may be
+//! dialled at all, and what becomes of it. It keeps nothing and knows no flows.
+//! Always true: what it lets pass has the device's own source address and is TCP, DNS or echo.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use crate::{
+    counters::Count,
+    packet::{ICMP, ICMPV6, Ip, TCP, UDP, icmp::Icmp, tcp::Tcp, udp::Udp},
+};
+
+const DNS: u16 = 53;
+
+/// The addresses that are ours.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    gateway: Vec<IpAddr>,
+    /// Addresses that answer an echo request.
+    pub(crate) echo: HashSet<IpAddr>,
+}
+
+/// What becomes of a packet that passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inbound<'a> {
+    Tcp(Tcp),
+    Dns {
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: &'a [u8],
+    },
+    Echo,
+    /// No flow carries it yet: to be refused by ICMP.
+    Unsupported,
+}
+
+impl Addresses {
+    pub(crate) fn new(gateway: Vec<IpAddr>) -> Self {
+        Self { gateway, echo: HashSet::new() }
+    }
+
+    /// The gateway's address of the same family as `like`.
+    pub(crate) fn gateway_like(&self, like: IpAddr) -> Option<IpAddr> {
+        self.gateway.iter().copied().find(|own| own.is_ipv4() == like.is_ipv4())
+    }
+
+    /// Judges a packet of the device that owns `sources`.
+    pub(crate) fn judge<'a>(
+        &self,
+        ip: &Ip<'a>,
+        sources: [IpAddr; 2],
+        is_device: impl Fn(IpAddr) -> bool,
+    ) -> Result<Inbound<'a>, Count> {
+        let (src, dst) = (ip.ends.src(), ip.ends.dst());
+        if !sources.contains(&src) {
+            return Err(Count::WrongSource);
+        }
+        if let Some(reason) = unreachable_by_nature(dst) {
+            return Err(reason);
+        }
+        if is_device(dst) {
+            return Err(Count::ToDevice);
+        }
+        let inbound = inbound(ip)?;
+        if self.gateway.contains(&dst) {
+            self.to_gateway(inbound, dst)
+        } else {
+            Ok(self.to_others(inbound, dst))
+        }
+    }
+
+    /// The gateway itself answers DNS and echo, nothing else.
+    fn to_gateway<'a>(&self, inbound: Inbound<'a>, dst: IpAddr) -> Result<Inbound<'a>, Count> {
+        match inbound {
+            Inbound::Tcp(tcp) if tcp.dst == DNS => Ok(inbound),
+            Inbound::Dns { to, .. } if to.port() == DNS => Ok(inbound),
+            Inbound::Echo if self.echo.contains(&dst) => Ok(inbound),
+            Inbound::Tcp(_) | Inbound::Dns { .. } | Inbound::Echo | Inbound::Unsupported => {
+                Err(Count::ToGateway)
+            }
+        }
+    }
+
+    fn to_others<'a>(&self, inbound: Inbound<'a>, dst: IpAddr) -> Inbound<'a> {
+        match inbound {
+            Inbound::Tcp(_) => inbound,
+            Inbound::Echo if self.echo.contains(&dst) => inbound,
+            Inbound::Dns { .. } | Inbound::Echo | Inbound::Unsupported => Inbound::Unsupported,
+        }
+    }
+}
+
+/// Reads the transport header; every UDP datagram looks like DNS until its destination is known.
+fn inbound<'a>(ip: &Ip<'a>) -> Result<Inbound<'a>, Count> {
+    match ip.protocol {
+        TCP => Tcp::parse(ip.payload).map(Inbound::Tcp),
+        UDP => {
+            let udp = Udp::parse(ip)?;
+            let from = SocketAddr::new(ip.ends.src(), udp.src);
+            Ok(Inbound::Dns { from, to: SocketAddr::new(ip.ends.dst(), udp.dst), payload: udp.payload })
+        }
+        ICMP | ICMPV6 => match Icmp::parse(ip)? {
+            Icmp::EchoRequest => Ok(Inbound::Echo),
+            Icmp::Error => Err(Count::IcmpError),
+            Icmp::Other => Ok(Inbound::Unsupported),
+        },
+        _ => Err(Count::ProtocolUnsupported),
+    }
+}
+
+/// Destinations nobody may dial, whatever the policy (IANA special-purpose registries).
+fn unreachable_by_nature(dst: IpAddr) -> Option<Count> {
+    match dst {
+        IpAddr::V4(dst) => unreachable_v4(dst),
+        IpAddr::V6(dst) => unreachable_v6(dst),
+    }
+}
+
+fn unreachable_v4(dst: Ipv4Addr) -> Option<Count> {
+    match dst.octets() {
+        [127, ..] => Some(Count::ToLoopback),
+        [169, 254, ..] => Some(Count::ToLinkLocal),
+        [224..=239, ..] => Some(Count::ToMulticast),
+        // "This network", and class E with the limited broadcast address.
+        [0, ..] | [240..=255, ..] => Some(Count::ToReserved),
+        _ => None,
+    }
+}
+
+fn unreachable_v6(dst: Ipv6Addr) -> Option<Count> {
+    match dst.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 1] => Some(Count::ToLoopback),
+        [0xfe80..=0xfebf, ..] => Some(Count::ToLinkLocal),
+        [0xff00..=0xffff, ..] => Some(Count::ToMulticast),
+        // Unspecified, v4-compatible and v4-mapped: they name a v4 address behind the v4 rules' back.
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] => Some(Count::ToReserved),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Ends, icmp::tests::message, tcp::tests::syn, udp::datagram};
+
+    const OWN: [&str; 2] = ["100.64.0.2", "fd00::1:2"];
+
+    fn ends(src: &str, dst: &str) -> Ends {
+        Ends::new(src.parse().unwrap(), dst.parse().unwrap()).unwrap()
+    }
+
+    fn judge(packet: &[u8]) -> Result<(), Count> {
+        let mut addresses = Addresses::new(vec!["100.64.0.1".parse().unwrap(), "fd00::1".parse().unwrap()]);
+        addresses.echo = ["100.64.0.1", "100.64.128.7"].map(|a| a.parse().unwrap()).into();
+        let ip = Ip::parse(packet)?;
+        let own = OWN.map(|a| a.parse().unwrap());
+        let device: IpAddr = "100.64.0.3".parse().unwrap();
+        match addresses.judge(&ip, own, |dst| dst == device || own.contains(&dst))? {
+            Inbound::Unsupported => Err(Count::UdpUnsupported),
+            Inbound::Tcp(_) | Inbound::Dns { .. } | Inbound::Echo => Ok(()),
+        }
+    }
+
+    #[test]
+    fn only_the_own_source_passes() {
+        for (src, dst) in [(OWN[0], "10.1.0.1"), (OWN[1], "fd50::1")] {
+            assert_eq!(judge(&syn(ends(src, dst), (1000, 22), 1)), Ok(()));
+        }
+        for (src, dst) in [
+            ("100.64.0.3", "10.1.0.1"),
+            ("100.64.0.1", "10.1.0.1"),
+            ("127.0.0.1", "10.1.0.1"),
+            ("fd00::1:3", "fd50::1"),
+            ("::ffff:100.64.0.2", "fd50::1"),
+            ("ff02::1", "fd50::1"),
+        ] {
+            assert_eq!(judge(&syn(ends(src, dst), (1000, 22), 1)), Err(Count::WrongSource), "{src}");
+        }
+    }
+
+    #[test]
+    fn destinations_that_nobody_may_dial() {
+        for (dst, reason) in [
+            ("127.0.0.1", Count::ToLoopback),
+            ("169.254.169.254", Count::ToLinkLocal),
+            ("224.0.0.251", Count::ToMulticast),
+            ("0.0.0.0", Count::ToReserved),
+            ("0.1.2.3", Count::ToReserved),
+            ("240.0.0.1", Count::ToReserved),
+            ("255.255.255.255", Count::ToReserved),
+            ("100.64.0.3", Count::ToDevice),
+            ("100.64.0.2", Count::ToDevice),
+            ("100.64.0.1", Count::ToGateway),
+        ] {
+            assert_eq!(judge(&syn(ends(OWN[0], dst), (1000, 22), 1)), Err(reason), "{dst}");
+        }
+        for (dst, reason) in [
+            ("::1", Count::ToLoopback),
+            ("fe80::1", Count::ToLinkLocal),
+            ("ff02::fb", Count::ToMulticast),
+            ("::", Count::ToReserved),
+            ("::ffff:10.0.0.1", Count::ToReserved),
+            ("fd00::1", Count::ToGateway),
+        ] {
+            assert_eq!(judge(&syn(ends(OWN[1], dst), (1000, 22), 1)), Err(reason), "{dst}");
+        }
+    }
+
+    #[test]
+    fn the_gateway_answers_dns_and_echo() {
+        let udp = |dst: &str, port: u16| {
+            let from = SocketAddr::new(OWN[0].parse().unwrap(), 4000);
+            datagram(from, SocketAddr::new(dst.parse().unwrap(), port), b"?").unwrap()
+        };
+        assert_eq!(judge(&udp("100.64.0.1", 53)), Ok(()));
+        assert_eq!(judge(&udp("100.64.0.1", 123)), Err(Count::ToGateway));
+        assert_eq!(judge(&udp("10.1.0.1", 53)), Err(Count::UdpUnsupported));
+        assert_eq!(judge(&syn(ends(OWN[0], "100.64.0.1"), (1000, 53), 1)), Ok(()));
+        let ping = |dst: &str| message(ends(OWN[0], dst), 8, 128, &[0; 8]);
+        assert_eq!(judge(&ping("100.64.0.1")), Ok(()));
+        assert_eq!(judge(&ping("100.64.128.7")), Ok(()));
+        assert_eq!(judge(&ping("10.1.0.1")), Err(Count::UdpUnsupported));
+        let error = message(ends(OWN[0], "10.1.0.1"), 3, 1, &[0; 8]);
+        assert_eq!(judge(&error), Err(Count::IcmpError));
+    }
+}

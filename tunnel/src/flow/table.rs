@@ -1,0 +1,372 @@
+//! The flows of all devices: the transitions, the limits, the deadlines.
+//! Every method that ends a flow returns it, so that the caller can tell the shell.
+//! Always true: of the flows with one key only the youngest may be held or closing, and the
+//! tallies are the numbers of flows in each state.
+
+use std::{collections::HashMap, time::Instant};
+
+use super::state::{CLOSING, DRAIN, Flow, HOLD, LAST_ACK, PERMIT, State};
+use crate::{
+    config::Limits,
+    counters::Count,
+    deadlines::Deadlines,
+    devices::DeviceSlot,
+    event::{FlowId, FlowKey, FlowPhase},
+    packet::tcp::{RST, Tcp},
+};
+
+/// What becomes of a SYN of a device.
+#[derive(Debug)]
+pub(crate) enum OnSyn {
+    /// Held anew; an older hold of the key was given up for it.
+    Opened { flow: FlowId, superseded: Option<(FlowId, Flow)> },
+    /// A repetition of a held SYN.
+    Repeated,
+    /// The kernel answers it.
+    Pass,
+    /// To be refused by RST, and why.
+    Refuse(Count),
+}
+
+/// What becomes of any other segment of a device.
+#[derive(Debug)]
+pub(crate) enum OnSegment {
+    Pass,
+    /// The flow is being cut: answer by RST.
+    Closing,
+    NoFlow,
+    /// The device took back its SYN.
+    Withdrawn(FlowId, Flow),
+}
+
+/// What becomes of a segment of the kernel.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outbound {
+    Pass(DeviceSlot),
+    Drop(Count),
+}
+
+/// What became of a verdict to admit.
+#[derive(Debug)]
+pub(crate) enum Admitted {
+    /// Give this SYN to the kernel.
+    Syn(Vec<u8>),
+    /// Too many of the device's SYNs wait in the kernel: the flow is gone.
+    OverLimit(Flow),
+    NotHeld,
+}
+
+/// How many flows a device has.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    all: usize,
+    held: usize,
+    admitted: usize,
+}
+
+impl Tally {
+    fn adjust(&mut self, phase: FlowPhase, by: isize) {
+        match phase {
+            FlowPhase::Held => self.held = self.held.saturating_add_signed(by),
+            FlowPhase::Admitted => self.admitted = self.admitted.saturating_add_signed(by),
+            FlowPhase::Live | FlowPhase::Draining | FlowPhase::Closing => {}
+        }
+    }
+}
+
+/// Every flow there is.
+#[derive(Debug)]
+pub(crate) struct Flows {
+    flows: HashMap<FlowId, Flow>,
+    /// The flows of one key, oldest first; never empty.
+    by_key: HashMap<FlowKey, Vec<FlowId>>,
+    tallies: HashMap<DeviceSlot, Tally>,
+    deadlines: Deadlines<FlowId>,
+    next: u64,
+    limits: Limits,
+}
+
+impl Flows {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            flows: HashMap::new(),
+            by_key: HashMap::new(),
+            tallies: HashMap::new(),
+            deadlines: Deadlines::new(),
+            next: 1,
+            limits,
+        }
+    }
+
+    pub(crate) fn get(&self, id: FlowId) -> Option<&Flow> {
+        self.flows.get(&id)
+    }
+
+    /// Whether the device has any flow, in whatever state.
+    pub(crate) fn any_of(&self, device: DeviceSlot) -> bool {
+        self.tallies.contains_key(&device)
+    }
+
+    /// Whether the youngest flow of the key is this device's and is being cut.
+    pub(crate) fn is_closing(&self, key: &FlowKey, device: DeviceSlot) -> bool {
+        let youngest = self.by_key.get(key).and_then(|ids| self.flows.get(ids.last()?));
+        youngest.is_some_and(|flow| flow.device == device && flow.state == State::Closing)
+    }
+
+    /// Every flow, oldest first.
+    pub(crate) fn all(&self) -> Vec<(FlowId, &Flow)> {
+        let mut all: Vec<_> = self.flows.iter().map(|(&id, flow)| (id, flow)).collect();
+        all.sort_unstable_by_key(|&(id, _)| id);
+        all
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// A SYN without ACK. On a flow that is not over it goes to the kernel, which answers with a
+    /// challenge ACK (RFC 9293 §3.10.7.4) or, before the handshake ended, with its SYN-ACK.
+    pub(crate) fn syn(
+        &mut self,
+        device: DeviceSlot,
+        key: FlowKey,
+        tcp: &Tcp,
+        packet: &[u8],
+        now: Instant,
+    ) -> OnSyn {
+        let mut superseded = None;
+        if let Some((id, flow)) = self.youngest_mut(&key) {
+            let anew = flow.isn != tcp.seq;
+            let over = flow.over();
+            match &mut flow.state {
+                State::Closing => return OnSyn::Refuse(Count::ClosingSegment),
+                State::Held { syn } if !anew => {
+                    *syn = packet.to_vec();
+                    return OnSyn::Repeated;
+                }
+                State::Held { .. } => superseded = self.remove(id).map(|flow| (id, flow)),
+                State::Draining if anew => {}
+                State::Admitted | State::Live if anew && over => {}
+                State::Admitted | State::Live | State::Draining => return OnSyn::Pass,
+            }
+        }
+        if let Some(limit) = self.limit_hit(device).filter(|_| superseded.is_none()) {
+            return OnSyn::Refuse(limit);
+        }
+        let flow = self.open(Flow::held(device, key, tcp.seq, packet.to_vec(), now), now);
+        OnSyn::Opened { flow, superseded }
+    }
+
+    /// Any other segment of a device.
+    pub(crate) fn segment_in(&mut self, key: &FlowKey, tcp: &Tcp, now: Instant) -> OnSegment {
+        let Some((id, youngest)) = self.youngest_mut(key) else { return OnSegment::NoFlow };
+        match youngest.state {
+            State::Closing => return OnSegment::Closing,
+            State::Held { .. } if tcp.has(RST) && tcp.seq == youngest.isn.wrapping_add(1) => {
+                return self.remove(id).map_or(OnSegment::NoFlow, |flow| OnSegment::Withdrawn(id, flow));
+            }
+            State::Held { .. } | State::Admitted | State::Live | State::Draining => {}
+        }
+        let Some((id, flow)) = self.passing_mut(key) else { return OnSegment::NoFlow };
+        flow.see_in(tcp);
+        self.after_segment(id, now);
+        OnSegment::Pass
+    }
+
+    /// A segment of the kernel.
+    pub(crate) fn segment_out(&mut self, key: &FlowKey, tcp: &Tcp, now: Instant) -> Outbound {
+        let Some((_, youngest)) = self.youngest_mut(key) else { return Outbound::Drop(Count::TunNoFlow) };
+        let device = youngest.device;
+        if youngest.state == State::Closing {
+            return if tcp.has(RST) { Outbound::Pass(device) } else { Outbound::Drop(Count::TunClosing) };
+        }
+        let Some((id, flow)) = self.passing_mut(key) else { return Outbound::Drop(Count::TunNoFlow) };
+        flow.see_out(tcp, now);
+        self.after_segment(id, now);
+        Outbound::Pass(device)
+    }
+
+    /// Takes the SYN out of its hold.
+    pub(crate) fn admit(&mut self, id: FlowId, now: Instant) -> Admitted {
+        let Some(flow) = self.flows.get_mut(&id) else { return Admitted::NotHeld };
+        let State::Held { syn } = &mut flow.state else { return Admitted::NotHeld };
+        let waiting = self.tallies.get(&flow.device).map_or(0, |tally| tally.admitted);
+        if waiting >= self.limits.admitted_per_device {
+            return self.remove(id).map_or(Admitted::NotHeld, Admitted::OverLimit);
+        }
+        let syn = std::mem::take(syn);
+        self.enter(id, State::Admitted);
+        self.deadlines.set(id, now + PERMIT);
+        Admitted::Syn(syn)
+    }
+
+    /// Ends a hold; none if it is not held.
+    pub(crate) fn refuse(&mut self, id: FlowId) -> Option<Flow> {
+        let held = self.flows.get(&id)?.phase() == FlowPhase::Held;
+        if held { self.remove(id) } else { None }
+    }
+
+    /// Pairs an accepted socket with its permit: the same key and the same SYN, once.
+    pub(crate) fn accepted(&mut self, key: &FlowKey, isn: u32) -> Option<FlowId> {
+        let ids = self.by_key.get(key)?;
+        let id = ids.iter().copied().find(|id| {
+            self.flows.get(id).is_some_and(|flow| flow.state == State::Admitted && flow.isn == isn)
+        })?;
+        self.enter(id, State::Live);
+        self.deadlines.clear(id);
+        Some(id)
+    }
+
+    /// Stops everything but RST. A flow that is over or was replaced, and a hold, end at once and are
+    /// returned.
+    pub(crate) fn cut(&mut self, id: FlowId, now: Instant) -> Option<Flow> {
+        let flow = self.flows.get(&id)?;
+        let replaced = self.by_key.get(&flow.key).and_then(|ids| ids.last()) != Some(&id);
+        match flow.state {
+            State::Closing => return None,
+            State::Held { .. } => return self.remove(id),
+            State::Admitted | State::Live | State::Draining if replaced || flow.reset() => {
+                return self.remove(id);
+            }
+            State::Admitted | State::Live | State::Draining => {}
+        }
+        self.enter(id, State::Closing);
+        self.deadlines.set(id, now + CLOSING);
+        None
+    }
+
+    /// The shell closed the socket in peace: the kernel still says goodbye.
+    pub(crate) fn finished(&mut self, id: FlowId, now: Instant) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        if flow.state != State::Live {
+            return;
+        }
+        // Counted from now, not from a segment that may be hours old.
+        flow.last_out = now;
+        self.enter(id, State::Draining);
+        self.deadlines.set(id, now + DRAIN);
+        self.after_segment(id, now);
+    }
+
+    /// Ends one flow whose time has come.
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<(FlowId, Flow)> {
+        loop {
+            let id = self.deadlines.pop(now)?;
+            let Some(flow) = self.flows.get(&id) else { continue };
+            let quiet = flow.last_out + DRAIN;
+            if flow.state == State::Draining && quiet > now && !flow.said_goodbye() {
+                self.deadlines.set(id, quiet);
+                continue;
+            }
+            return self.remove(id).map(|flow| (id, flow));
+        }
+    }
+
+    /// A draining flow ends with a RST, and soon after the second goodbye.
+    fn after_segment(&mut self, id: FlowId, now: Instant) {
+        let Some(flow) = self.flows.get(&id).filter(|flow| flow.state == State::Draining) else { return };
+        if flow.reset() {
+            self.remove(id);
+        } else if flow.said_goodbye() {
+            self.hasten(id, now + LAST_ACK);
+        }
+    }
+
+    /// Brings a deadline forward, never back.
+    fn hasten(&mut self, id: FlowId, at: Instant) {
+        if self.deadlines.at(id).is_none_or(|set| at < set) {
+            self.deadlines.set(id, at);
+        }
+    }
+
+    fn limit_hit(&self, device: DeviceSlot) -> Option<Count> {
+        let tally = self.tallies.get(&device).copied().unwrap_or_default();
+        if self.flows.len() >= self.limits.flows {
+            Some(Count::FlowLimit)
+        } else if tally.all >= self.limits.flows_per_device {
+            Some(Count::DeviceFlowLimit)
+        } else if tally.held >= self.limits.held_per_device {
+            Some(Count::HeldLimit)
+        } else {
+            None
+        }
+    }
+
+    fn youngest_mut(&mut self, key: &FlowKey) -> Option<(FlowId, &mut Flow)> {
+        let id = *self.by_key.get(key)?.last()?;
+        Some((id, self.flows.get_mut(&id)?))
+    }
+
+    /// The youngest flow of the key whose segments go to the kernel.
+    fn passing_mut(&mut self, key: &FlowKey) -> Option<(FlowId, &mut Flow)> {
+        let ids = self.by_key.get(key)?;
+        let id = ids.iter().rev().copied().find(|id| self.flows.get(id).is_some_and(Flow::passes))?;
+        Some((id, self.flows.get_mut(&id)?))
+    }
+
+    fn open(&mut self, flow: Flow, now: Instant) -> FlowId {
+        let id = FlowId(self.next);
+        self.next += 1;
+        self.by_key.entry(flow.key).or_default().push(id);
+        let tally = self.tallies.entry(flow.device).or_default();
+        tally.all += 1;
+        tally.adjust(flow.phase(), 1);
+        self.flows.insert(id, flow);
+        self.deadlines.set(id, now + HOLD);
+        id
+    }
+
+    fn enter(&mut self, id: FlowId, state: State) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let tally = self.tallies.entry(flow.device).or_default();
+        tally.adjust(flow.phase(), -1);
+        flow.state = state;
+        tally.adjust(flow.phase(), 1);
+    }
+
+    fn remove(&mut self, id: FlowId) -> Option<Flow> {
+        let flow = self.flows.remove(&id)?;
+        self.deadlines.clear(id);
+        if let Some(ids) = self.by_key.get_mut(&flow.key) {
+            ids.retain(|&other| other != id);
+            if ids.is_empty() {
+                self.by_key.remove(&flow.key);
+            }
+        }
+        if let Some(tally) = self.tallies.get_mut(&flow.device) {
+            tally.all = tally.all.saturating_sub(1);
+            tally.adjust(flow.phase(), -1);
+            if tally.all == 0 {
+                self.tallies.remove(&flow.device);
+            }
+        }
+        Some(flow)
+    }
+
+    /// Panics if the indexes, tallies, limits and deadlines do not say the same.
+    pub(crate) fn check_invariants(&self) {
+        let mut tallies: HashMap<DeviceSlot, Tally> = HashMap::new();
+        for (&id, flow) in &self.flows {
+            let tally = tallies.entry(flow.device).or_default();
+            tally.all += 1;
+            tally.adjust(flow.phase(), 1);
+            let ids = self.by_key.get(&flow.key).expect("a flow is found by its key");
+            assert_eq!(ids.iter().filter(|&&other| other == id).count(), 1);
+            assert_eq!(self.deadlines.at(id).is_some(), flow.state != State::Live, "all but live flows end");
+            if matches!(flow.state, State::Held { .. } | State::Closing) {
+                assert_eq!(ids.last(), Some(&id), "only the youngest is held or closing");
+            }
+        }
+        assert_eq!(self.tallies, tallies);
+        assert_eq!(self.by_key.values().map(Vec::len).sum::<usize>(), self.flows.len());
+        assert!(self.by_key.values().all(|ids| ids.is_sorted() && !ids.is_empty()));
+        assert!(self.flows.len() <= self.limits.flows);
+        for tally in self.tallies.values() {
+            assert!(tally.all <= self.limits.flows_per_device);
+            assert!(tally.held <= self.limits.held_per_device);
+            assert!(tally.admitted <= self.limits.admitted_per_device);
+        }
+        let live = self.flows.values().filter(|flow| flow.state == State::Live).count();
+        assert_eq!(self.deadlines.len(), self.flows.len() - live);
+    }
+}

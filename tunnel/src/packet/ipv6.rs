@@ -1,0 +1,68 @@
+//! IPv6 (RFC 8200) without extension headers: each of them is dropped by name, because what stands
+//! behind one is not what the first header says.
+
+use std::net::Ipv6Addr;
+
+use super::{Ends, Ip};
+use crate::counters::Count;
+
+const HEADER: usize = 40;
+
+pub(super) fn parse(packet: &[u8]) -> Result<Ip<'_>, Count> {
+    let (header, payload) = packet.split_first_chunk::<HEADER>().ok_or(Count::Ipv6Malformed)?;
+    if usize::from(u16::from_be_bytes([header[4], header[5]])) != payload.len() {
+        return Err(Count::WrongLength);
+    }
+    let protocol = header[6];
+    if let Some(reason) = extension(protocol) {
+        return Err(reason);
+    }
+    let (_, addresses) = header.split_first_chunk::<8>().ok_or(Count::Ipv6Malformed)?;
+    let (src, rest) = addresses.split_first_chunk::<16>().ok_or(Count::Ipv6Malformed)?;
+    let dst = rest.first_chunk::<16>().ok_or(Count::Ipv6Malformed)?;
+    let ends = Ends::V6 { src: Ipv6Addr::from(*src), dst: Ipv6Addr::from(*dst) };
+    Ok(Ip { ends, protocol, whole: packet, payload })
+}
+
+/// The extension headers of the IANA registry "IPv6 Extension Header Types", and "no next header".
+fn extension(next: u8) -> Option<Count> {
+    match next {
+        0 => Some(Count::HopByHop),
+        43 => Some(Count::SourceRoute),
+        44 => Some(Count::Fragment),
+        50 | 51 | 59 | 60 | 135 | 139 | 140 => Some(Count::Ipv6Extension),
+        _ => None,
+    }
+}
+
+pub(super) fn build(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, payload: &[u8]) -> Option<Vec<u8>> {
+    let len = u16::try_from(payload.len()).ok()?;
+    let mut header = [0u8; HEADER];
+    header[0] = 0x60;
+    header[4..6].copy_from_slice(&len.to_be_bytes());
+    header[6] = protocol;
+    header[7] = 64;
+    header[8..24].copy_from_slice(&src.octets());
+    header[24..40].copy_from_slice(&dst.octets());
+    Some([&header, payload].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extension_headers_are_named() {
+        for (next, reason) in [
+            (0, Count::HopByHop),
+            (43, Count::SourceRoute),
+            (44, Count::Fragment),
+            (60, Count::Ipv6Extension),
+            (59, Count::Ipv6Extension),
+        ] {
+            let packet = build(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, next, &[0; 8]).unwrap();
+            assert_eq!(parse(&packet), Err(reason));
+        }
+        assert_eq!(parse(&[0x60; 39]), Err(Count::Ipv6Malformed));
+    }
+}

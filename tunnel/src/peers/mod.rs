@@ -1,0 +1,293 @@
+//! WireGuard peers: a small record each at rest, cipher state only while in use, and where each was
+//! last proven to be. It knows which device a peer speaks for, but no addresses inside and no flows.
+//! Always true: an index, a key or an endpoint leads to one peer; an endpoint moves only when data
+//! of a session decrypts; a peer without cipher state costs no timer.
+
+mod inbound;
+mod outbound;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use protocol::key::WgKey;
+
+use crate::{
+    budget::Budget,
+    config::{KnownEndpoint, KnownStamp, Limits, Stamp},
+    counters::Counters,
+    devices::DeviceSlot,
+    noise::{DATA_OVERHEAD, HANDSHAKE_BYTES, Noise, NoisePeer},
+    outbox::Outbox,
+    rng::Rng,
+};
+
+pub(crate) use inbound::Arrived;
+
+/// How often cipher state looks at its timers (boringtun asks for at most 250 ms).
+pub(crate) const TICK: Duration = Duration::from_millis(250);
+/// REJECT_AFTER_TIME (WireGuard paper §6.1) after the last handshake message no key is of use; ten
+/// seconds more, because cipher and shell do not read the same clock.
+const ASLEEP_AFTER: Duration = Duration::from_secs(190);
+
+/// A peer's place while it exists; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PeerSlot(u64);
+
+/// An address outside the tunnel, and the socket that reaches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) socket: usize,
+    pub(crate) addr: SocketAddr,
+}
+
+/// Where inputs leave their outputs.
+pub(crate) struct Io<'a> {
+    /// At least as long as any datagram; a decrypted packet is at its beginning.
+    pub(crate) scratch: &'a mut [u8],
+    pub(crate) transmits: &'a mut Outbox<Endpoint>,
+    pub(crate) counters: &'a mut Counters,
+}
+
+/// A peer. At rest, everything but `awake` is all there is.
+pub(crate) struct Peer {
+    pub(crate) key: WgKey,
+    pub(crate) device: DeviceSlot,
+    /// Its device was removed: it may only be told about flows being cut.
+    retired: bool,
+    pub(crate) endpoint: Option<Endpoint>,
+    stamp: Option<Stamp>,
+    initiated: Option<Instant>,
+    forced: Option<Instant>,
+    pub(crate) usage: Usage,
+    awake: Option<Awake>,
+}
+
+/// What status tells about a peer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) last_handshake: Option<Instant>,
+    pub(crate) last_heard: Option<Instant>,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
+
+/// Cipher state in use.
+struct Awake {
+    noise: Box<dyn NoisePeer>,
+    index: u32,
+    /// When the last handshake message was sent or accepted.
+    shaken: Instant,
+}
+
+impl Peer {
+    pub(crate) fn is_awake(&self) -> bool {
+        self.awake.is_some()
+    }
+}
+
+/// What outlives a peer's record.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Memory {
+    endpoint: Option<Endpoint>,
+    stamp: Option<Stamp>,
+}
+
+/// All peers.
+pub(crate) struct Peers {
+    noise: Box<dyn Noise>,
+    slots: HashMap<PeerSlot, Peer>,
+    by_key: HashMap<WgKey, PeerSlot>,
+    /// The peers awake, by their receiver index without its low byte.
+    by_index: BTreeMap<u32, PeerSlot>,
+    by_endpoint: HashMap<SocketAddr, PeerSlot>,
+    next: u64,
+    rng: Rng,
+    /// When to tick: set while a peer is awake.
+    tick_at: Option<Instant>,
+    /// When to refill the handshake limiter: set while it has counted something.
+    refill_at: Option<Instant>,
+    rehandshakes: Rehandshakes,
+    /// The longest datagram we send.
+    largest: usize,
+}
+
+/// The rate of forced handshakes over all peers.
+struct Rehandshakes {
+    budget: Budget,
+    per_second: u32,
+}
+
+impl Peers {
+    pub(crate) fn new(noise: Box<dyn Noise>, seed: u64, limits: &Limits, mtu: usize) -> Self {
+        Self {
+            noise,
+            slots: HashMap::new(),
+            by_key: HashMap::new(),
+            by_index: BTreeMap::new(),
+            by_endpoint: HashMap::new(),
+            next: 0,
+            rng: Rng::new(seed),
+            tick_at: None,
+            refill_at: None,
+            rehandshakes: Rehandshakes {
+                budget: Budget::default(),
+                per_second: limits.rehandshakes_per_second,
+            },
+            largest: (mtu + DATA_OVERHEAD).max(HANDSHAKE_BYTES),
+        }
+    }
+
+    /// Adds a peer; none if the key is another's.
+    pub(crate) fn add(&mut self, key: WgKey, device: DeviceSlot, memory: Memory) -> Option<PeerSlot> {
+        if self.by_key.contains_key(&key) {
+            return None;
+        }
+        let slot = PeerSlot(self.next);
+        self.next += 1;
+        self.by_key.insert(key, slot);
+        let peer = Peer {
+            key,
+            device,
+            retired: false,
+            endpoint: None,
+            stamp: memory.stamp,
+            initiated: None,
+            forced: None,
+            usage: Usage::default(),
+            awake: None,
+        };
+        self.slots.insert(slot, peer);
+        if let Some(endpoint) = memory.endpoint {
+            self.move_to(slot, endpoint);
+        }
+        Some(slot)
+    }
+
+    /// Lets no new session begin; what is awake stays so until [`forget`](Self::forget).
+    pub(crate) fn retire(&mut self, slot: PeerSlot) -> Option<(WgKey, Memory)> {
+        let peer = self.slots.get_mut(&slot).filter(|peer| !peer.retired)?;
+        peer.retired = true;
+        let (key, memory) = (peer.key, Memory { endpoint: peer.endpoint, stamp: peer.stamp });
+        self.by_key.remove(&key);
+        if let Some(endpoint) = memory.endpoint
+            && self.by_endpoint.get(&endpoint.addr) == Some(&slot)
+        {
+            self.by_endpoint.remove(&endpoint.addr);
+        }
+        Some((key, memory))
+    }
+
+    /// Drops a peer with its keys and indexes.
+    pub(crate) fn forget(&mut self, slot: PeerSlot) -> Option<(WgKey, Memory)> {
+        let memory = self.retire(slot);
+        self.sleep(slot);
+        self.slots.remove(&slot);
+        memory
+    }
+
+    pub(crate) fn get(&self, slot: PeerSlot) -> Option<&Peer> {
+        self.slots.get(&slot)
+    }
+
+    /// Every peer that was not retired, in the order of keys.
+    pub(crate) fn current(&self) -> Vec<&Peer> {
+        let mut peers: Vec<_> = self.slots.values().filter(|peer| !peer.retired).collect();
+        peers.sort_unstable_by_key(|peer| peer.key);
+        peers
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<KnownEndpoint> {
+        let known = |peer: &&Peer| {
+            let Endpoint { socket, addr } = peer.endpoint?;
+            Some(KnownEndpoint { key: peer.key, socket, addr })
+        };
+        self.current().iter().filter_map(known).collect()
+    }
+
+    /// Takes endpoints for known peers that have none yet.
+    pub(crate) fn restore_endpoints(&mut self, known: &[KnownEndpoint]) {
+        for &KnownEndpoint { key, socket, addr } in known {
+            let Some(&slot) = self.by_key.get(&key) else { continue };
+            if self.slots.get(&slot).is_some_and(|peer| peer.endpoint.is_none()) {
+                self.move_to(slot, Endpoint { socket, addr });
+            }
+        }
+    }
+
+    pub(crate) fn stamps(&self) -> Vec<KnownStamp> {
+        let known = |peer: &&Peer| Some(KnownStamp { key: peer.key, stamp: peer.stamp? });
+        self.current().iter().filter_map(known).collect()
+    }
+
+    /// Raises stamps of known peers; never lowers one.
+    pub(crate) fn restore_stamps(&mut self, known: &[KnownStamp]) {
+        for KnownStamp { key, stamp } in known {
+            if let Some(peer) = self.by_key.get(key).and_then(|slot| self.slots.get_mut(slot)) {
+                peer.stamp = peer.stamp.max(Some(*stamp));
+            }
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        [self.tick_at, self.refill_at].into_iter().flatten().min()
+    }
+
+    /// The stored endpoint becomes `endpoint`; whoever was there is not found there any more.
+    fn move_to(&mut self, slot: PeerSlot, endpoint: Endpoint) {
+        let Some(peer) = self.slots.get_mut(&slot) else { return };
+        let before = peer.endpoint.replace(endpoint);
+        if before == Some(endpoint) {
+            return;
+        }
+        if let Some(before) = before
+            && self.by_endpoint.get(&before.addr) == Some(&slot)
+        {
+            self.by_endpoint.remove(&before.addr);
+        }
+        if !peer.retired {
+            self.by_endpoint.insert(endpoint.addr, slot);
+        }
+    }
+
+    /// Makes cipher state unless there is some.
+    fn wake(&mut self, slot: PeerSlot, now: Instant) -> Option<&mut Awake> {
+        let peer = self.slots.get_mut(&slot)?;
+        if peer.awake.is_none() {
+            let mut index = self.rng.index();
+            while self.by_index.contains_key(&index) {
+                index = self.rng.index();
+            }
+            self.by_index.insert(index, slot);
+            self.tick_at.get_or_insert(now + TICK);
+            peer.awake = Some(Awake { noise: self.noise.peer(&peer.key, index, now), index, shaken: now });
+        }
+        peer.awake.as_mut()
+    }
+
+    /// Drops cipher state.
+    fn sleep(&mut self, slot: PeerSlot) {
+        if let Some(awake) = self.slots.get_mut(&slot).and_then(|peer| peer.awake.take()) {
+            self.by_index.remove(&awake.index);
+        }
+    }
+
+    /// Panics if the indexes do not say what the records say.
+    pub(crate) fn check_invariants(&self) {
+        assert_eq!(self.by_key.len(), self.slots.values().filter(|peer| !peer.retired).count());
+        for (index, slot) in &self.by_index {
+            let awake = self.slots.get(slot).and_then(|peer| peer.awake.as_ref());
+            assert_eq!(awake.map(|awake| awake.index), Some(*index), "an index leads to its peer");
+        }
+        assert_eq!(self.by_index.len(), self.slots.values().filter(|peer| peer.is_awake()).count());
+        for (addr, slot) in &self.by_endpoint {
+            let endpoint = self.slots.get(slot).and_then(|peer| peer.endpoint);
+            assert_eq!(endpoint.map(|endpoint| endpoint.addr), Some(*addr), "an endpoint leads to its peer");
+        }
+        assert!(self.by_index.is_empty() || self.tick_at.is_some(), "who is awake is ticked");
+    }
+}

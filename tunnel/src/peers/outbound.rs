@@ -1,0 +1,107 @@
+//! Packets out, and time: encrypt towards the stored endpoint, tick who is awake, let who is idle
+//! sleep.
+
+use std::time::Instant;
+
+use super::{ASLEEP_AFTER, Endpoint, Io, PeerSlot, Peers, TICK};
+use crate::{
+    counters::Count,
+    noise::{DATA_OVERHEAD, HANDSHAKE_BYTES, Kind, Ticked},
+};
+
+impl Peers {
+    /// Encrypts a packet for the peer of `peers` that was heard last; whether it is on its way.
+    pub(crate) fn send(&mut self, peers: &[PeerSlot], packet: &[u8], io: &mut Io<'_>, now: Instant) -> bool {
+        let Some((slot, to)) = self.best(peers) else {
+            io.counters.add(Count::NoEndpoint);
+            return false;
+        };
+        let Some(awake) = self.wake(slot, now) else { return false };
+        let Some(room) = io.transmits.room((packet.len() + DATA_OVERHEAD).max(HANDSHAKE_BYTES)) else {
+            io.counters.add(Count::QueueFull);
+            return false;
+        };
+        let len = awake.noise.send(packet, room, now);
+        if begins(room, len) {
+            awake.shaken = now;
+        }
+        if len > 0 {
+            io.transmits.commit(to, len);
+        }
+        if let Some(peer) = self.slots.get_mut(&slot) {
+            peer.usage.sent += packet.len() as u64;
+        }
+        true
+    }
+
+    /// Begins a handshake with the peer at `to`.
+    pub(super) fn initiate(&mut self, slot: PeerSlot, to: Endpoint, io: &mut Io<'_>, now: Instant) -> bool {
+        let Some(awake) = self.wake(slot, now) else { return false };
+        let Some(room) = io.transmits.room(HANDSHAKE_BYTES) else {
+            io.counters.add(Count::QueueFull);
+            return false;
+        };
+        let len = awake.noise.initiate(room, now);
+        awake.shaken = now;
+        if len > 0 {
+            io.transmits.commit(to, len);
+        }
+        len > 0
+    }
+
+    pub(crate) fn handle_timeout(&mut self, io: &mut Io<'_>, now: Instant) {
+        if self.refill_at.is_some_and(|at| at <= now) {
+            self.refill_at = None;
+            self.noise.refill();
+        }
+        if self.tick_at.is_some_and(|at| at <= now) {
+            let awake: Vec<PeerSlot> = self.by_index.values().copied().collect();
+            for slot in awake {
+                self.tick(slot, io, now);
+            }
+            self.tick_at = (!self.by_index.is_empty()).then_some(now + TICK);
+        }
+    }
+
+    fn tick(&mut self, slot: PeerSlot, io: &mut Io<'_>, now: Instant) {
+        let Some(peer) = self.slots.get_mut(&slot) else { return };
+        let (Some(awake), endpoint) = (peer.awake.as_mut(), peer.endpoint) else { return };
+        let Some(room) = io.transmits.room(HANDSHAKE_BYTES) else {
+            io.counters.add(Count::QueueFull);
+            return;
+        };
+        let asleep = match awake.noise.tick(room, now) {
+            Ticked::Expired => true,
+            Ticked::Send(len) => {
+                if begins(room, len) {
+                    awake.shaken = now;
+                }
+                match endpoint {
+                    Some(to) => io.transmits.commit(to, len),
+                    None => io.counters.add(Count::NoEndpoint),
+                }
+                false
+            }
+            Ticked::Nothing => now > awake.shaken + ASLEEP_AFTER,
+        };
+        if asleep {
+            self.sleep(slot);
+        }
+    }
+
+    /// Of a device's peers with an endpoint, the one heard last.
+    fn best(&self, peers: &[PeerSlot]) -> Option<(PeerSlot, Endpoint)> {
+        let with_endpoint = peers.iter().filter_map(|&slot| {
+            let peer = self.slots.get(&slot)?;
+            Some((peer.usage.last_heard, slot, peer.endpoint?))
+        });
+        with_endpoint
+            .max_by_key(|&(heard, slot, _)| (heard, slot))
+            .map(|(_, slot, endpoint)| (slot, endpoint))
+    }
+}
+
+/// Whether a handshake begins with what was written.
+fn begins(room: &[u8], len: usize) -> bool {
+    room.get(..len).and_then(Kind::of) == Some(Kind::Initiation)
+}

@@ -1,0 +1,156 @@
+//! Packets of devices: filter, then flows, DNS, echo, or a refusal.
+
+use std::{net::SocketAddr, time::Instant};
+
+use super::{Tunnel, events::Query};
+use crate::{
+    counters::Count,
+    devices::DeviceSlot,
+    event::{FlowKey, Gone, Refusal},
+    filter::Inbound,
+    flow::{OnSegment, OnSyn},
+    packet::{
+        Ip, TCP, icmp,
+        tcp::{self, Tcp},
+    },
+};
+
+impl Tunnel {
+    /// A decrypted packet of a device.
+    pub(super) fn receive(&mut self, slot: DeviceSlot, packet: &[u8], now: Instant) {
+        let done = self.judge(slot, packet, now);
+        self.count(done);
+    }
+
+    fn judge(&mut self, slot: DeviceSlot, packet: &[u8], now: Instant) -> Result<(), Count> {
+        if packet.len() > self.mtu {
+            return Err(Count::TooBig);
+        }
+        let ip = Ip::parse(packet)?;
+        let device = self.devices.get(slot).ok_or(Count::DeviceRemoved)?;
+        if device.retiring {
+            return self.last_word(slot, &ip, now);
+        }
+        let is_device = |addr| self.devices.by_addr(addr).is_some();
+        match self.addresses.judge(&ip, device.sources(), is_device)? {
+            Inbound::Tcp(tcp) if tcp.opens() => self.syn(slot, &ip, &tcp, now),
+            Inbound::Tcp(tcp) => self.segment(slot, &ip, &tcp, now),
+            Inbound::Dns { from, to, payload } => self.query(slot, from, to, payload),
+            Inbound::Echo => self.echo(slot, &ip, now),
+            Inbound::Unsupported => self.unsupported(slot, &ip, now),
+        }
+    }
+
+    /// A removed device learns that its flows are reset, and nothing else.
+    fn last_word(&mut self, slot: DeviceSlot, ip: &Ip<'_>, now: Instant) -> Result<(), Count> {
+        if ip.protocol == TCP {
+            let tcp = Tcp::parse(ip.payload)?;
+            if self.flows.is_closing(&key(ip, &tcp), slot) {
+                self.reset(slot, ip, &tcp, now);
+            }
+        }
+        Err(Count::DeviceRemoved)
+    }
+
+    fn syn(&mut self, slot: DeviceSlot, ip: &Ip<'_>, tcp: &Tcp, now: Instant) -> Result<(), Count> {
+        match self.flows.syn(slot, key(ip, tcp), tcp, ip.whole, now) {
+            OnSyn::Repeated => Ok(()),
+            OnSyn::Pass => {
+                self.give_kernel(ip.whole);
+                Ok(())
+            }
+            OnSyn::Refuse(reason) => {
+                self.reset(slot, ip, tcp, now);
+                Err(reason)
+            }
+            OnSyn::Opened { flow, superseded } => {
+                if let Some((old, gone)) = superseded {
+                    self.gone(old, &gone, Gone::Superseded);
+                }
+                if self.events.full() || !self.events.opened.push(slot, flow) {
+                    self.flows.refuse(flow);
+                    self.reset(slot, ip, tcp, now);
+                    return Err(Count::EventLimit);
+                }
+                self.out.counters.add(Count::FlowHeld);
+                Ok(())
+            }
+        }
+    }
+
+    fn segment(&mut self, slot: DeviceSlot, ip: &Ip<'_>, tcp: &Tcp, now: Instant) -> Result<(), Count> {
+        match self.flows.segment_in(&key(ip, tcp), tcp, now) {
+            OnSegment::Pass => {
+                self.give_kernel(ip.whole);
+                Ok(())
+            }
+            OnSegment::Closing => {
+                self.reset(slot, ip, tcp, now);
+                Err(Count::ClosingSegment)
+            }
+            OnSegment::Withdrawn(id, flow) => {
+                self.gone(id, &flow, Gone::DeviceReset);
+                Ok(())
+            }
+            OnSegment::NoFlow => {
+                let rate = self.limits.resets_per_second;
+                if self.devices.get_mut(slot).is_some_and(|device| device.resets.take(rate, now)) {
+                    self.reset(slot, ip, tcp, now);
+                } else {
+                    self.out.counters.add(Count::ResetLimited);
+                }
+                Err(Count::NoFlow)
+            }
+        }
+    }
+
+    /// Answers a segment by RST.
+    fn reset(&mut self, slot: DeviceSlot, ip: &Ip<'_>, tcp: &Tcp, now: Instant) {
+        if let Some(packet) = tcp::reset(ip.ends, tcp) {
+            self.give_device(slot, &packet, now);
+        }
+    }
+
+    fn query(
+        &mut self,
+        slot: DeviceSlot,
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: &[u8],
+    ) -> Result<(), Count> {
+        let query = Query { from, to, payload: payload.to_vec() };
+        Err(if self.events.queries.push(slot, query) { Count::DnsQuery } else { Count::DnsLimited })
+    }
+
+    fn echo(&mut self, slot: DeviceSlot, ip: &Ip<'_>, now: Instant) -> Result<(), Count> {
+        self.afford_icmp(slot, now)?;
+        if let Some(reply) = icmp::echo_reply(ip) {
+            self.give_device(slot, &reply, now);
+            self.out.counters.add(Count::EchoAnswered);
+        }
+        Ok(())
+    }
+
+    fn unsupported(&mut self, slot: DeviceSlot, ip: &Ip<'_>, now: Instant) -> Result<(), Count> {
+        self.out.counters.add(Count::UdpUnsupported);
+        self.afford_icmp(slot, now)?;
+        let gateway = self.addresses.gateway_like(ip.ends.src());
+        if let Some(error) = icmp::unreachable(ip, Refusal::Prohibited, gateway) {
+            self.give_device(slot, &error, now);
+        }
+        Ok(())
+    }
+
+    fn afford_icmp(&mut self, slot: DeviceSlot, now: Instant) -> Result<(), Count> {
+        let rate = self.limits.icmp_per_second;
+        let afforded = self.devices.get_mut(slot).is_some_and(|device| device.icmp.take(rate, now));
+        if afforded { Ok(()) } else { Err(Count::IcmpLimited) }
+    }
+}
+
+fn key(ip: &Ip<'_>, tcp: &Tcp) -> FlowKey {
+    FlowKey {
+        device: SocketAddr::new(ip.ends.src(), tcp.src),
+        target: SocketAddr::new(ip.ends.dst(), tcp.dst),
+    }
+}

@@ -1,0 +1,349 @@
+//! The façade: one gateway's peers, devices, filter and flows, without I/O.
+//! It owns the parts and the queues between them; each part keeps its own rules.
+
+mod events;
+mod inbound;
+mod membership;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
+
+use events::Events;
+
+use crate::{
+    config::{Config, KnownEndpoint, KnownStamp, Limits},
+    counters::{Count, Counters},
+    devices::{DeviceSlot, Devices},
+    event::{Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, PeerStatus, Transmit},
+    filter::Addresses,
+    flow::{Flow, Flows, Outbound},
+    noise::{Boring, Noise},
+    outbox::Outbox,
+    packet::{Ip, TCP, tcp::Tcp, udp},
+    peers::{Arrived, Endpoint, Io, Peers},
+};
+
+/// The longest UDP payload there is.
+const LARGEST_DATAGRAM: usize = 65_535;
+/// A full check costs as much as there are flows and peers: tests pay it always, other debug builds
+/// once in so many inputs.
+const CHECK_EVERY: u32 = if cfg!(test) { 1 } else { 1024 };
+
+/// A WireGuard gateway that decides nothing and does no I/O.
+///
+/// Three kinds of methods:
+/// - getters: [`peers`](Self::peers), [`flows`](Self::flows), [`counters`](Self::counters),
+///   [`endpoints`](Self::endpoints), [`stamps`](Self::stamps), [`poll_timeout`](Self::poll_timeout);
+/// - inputs, which change state and queue outputs: `handle_*` for what arrived,
+///   [`decide`](Self::decide), [`accepted`](Self::accepted), [`finished`](Self::finished),
+///   [`cut`](Self::cut), [`cut_where`](Self::cut_where), [`send_udp`](Self::send_udp), and the `set_*`
+///   and `restore_*` of configuration;
+/// - outputs: [`poll_event`](Self::poll_event), [`poll_tun`](Self::poll_tun),
+///   [`poll_transmit`](Self::poll_transmit).
+///
+/// The order of calls, after birth [`set_peers`](Self::set_peers) and then `restore_*`:
+/// 1. inputs, in batches, all with a `now` that never goes back;
+/// 2. every output until `None`. What is not drained is bounded, and then dropped and counted;
+/// 3. wait for input, but no longer than until [`poll_timeout`](Self::poll_timeout), and then call
+///    [`handle_timeout`](Self::handle_timeout). It may be called at any time.
+///
+/// The life of a flow: [`Event::FlowOpened`] → [`decide`](Self::decide) → the kernel accepts, and
+/// [`accepted`](Self::accepted) pairs the socket → [`finished`](Self::finished) when the shell closed it in
+/// peace, or [`cut`](Self::cut) *before* the shell resets it. What ends by itself is told by
+/// [`Event::FlowGone`] or [`Event::PermitExpired`].
+pub struct Tunnel {
+    peers: Peers,
+    devices: Devices,
+    flows: Flows,
+    addresses: Addresses,
+    events: Events,
+    out: Output,
+    limits: Limits,
+    mtu: usize,
+    steps: u32,
+}
+
+/// Packets on their way out, and what is counted on the way.
+struct Output {
+    scratch: Vec<u8>,
+    transmits: Outbox<Endpoint>,
+    tun: Outbox<()>,
+    counters: Counters,
+}
+
+impl Output {
+    fn io(&mut self) -> Io<'_> {
+        Io { scratch: &mut self.scratch, transmits: &mut self.transmits, counters: &mut self.counters }
+    }
+}
+
+impl Tunnel {
+    /// A gateway without peers.
+    pub fn new(config: Config) -> Self {
+        let noise = Boring::new(&config.private_key, config.limits.handshakes_per_second);
+        Self::with_noise(config, Box::new(noise))
+    }
+
+    pub(crate) fn with_noise(config: Config, noise: Box<dyn Noise>) -> Self {
+        let Config { private_key: _, gateway_addrs, limits, seed, mtu } = config;
+        Self {
+            peers: Peers::new(noise, seed, &limits, mtu),
+            devices: Devices::default(),
+            flows: Flows::new(limits.clone()),
+            addresses: Addresses::new(gateway_addrs),
+            events: Events::new(&limits),
+            out: Output {
+                scratch: vec![0; LARGEST_DATAGRAM],
+                transmits: Outbox::new(limits.queue_bytes),
+                tun: Outbox::new(limits.queue_bytes),
+                counters: Counters::default(),
+            },
+            limits,
+            mtu,
+            steps: 0,
+        }
+    }
+
+    /// Every peer, by key.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        let status = |peer: &crate::peers::Peer| {
+            Some(PeerStatus {
+                device: self.devices.get(peer.device)?.id.clone(),
+                key: peer.key,
+                endpoint: peer.endpoint.map(|endpoint| endpoint.addr),
+                last_handshake: peer.usage.last_handshake,
+                last_heard: peer.usage.last_heard,
+                received: peer.usage.received,
+                sent: peer.usage.sent,
+                awake: peer.is_awake(),
+            })
+        };
+        self.peers.current().into_iter().filter_map(status).collect()
+    }
+
+    /// Every flow, oldest first.
+    pub fn flows(&self) -> Vec<FlowInfo> {
+        self.flows.all().into_iter().filter_map(|(id, flow)| self.info(id, flow)).collect()
+    }
+
+    /// What happened how often.
+    pub fn counters(&self) -> &Counters {
+        &self.out.counters
+    }
+
+    /// Where each peer was last proven to be; to be kept over a restart.
+    pub fn endpoints(&self) -> Vec<KnownEndpoint> {
+        self.peers.endpoints()
+    }
+
+    /// The greatest handshake label of each peer; to be kept over a restart.
+    pub fn stamps(&self) -> Vec<KnownStamp> {
+        self.peers.stamps()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.peers.poll_timeout(), self.flows.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Gives back what [`endpoints`](Self::endpoints) told before a restart, so that a peer whose session
+    /// we lost is called back at once. Unknown keys and peers already heard are left alone.
+    pub fn restore_endpoints(&mut self, known: &[KnownEndpoint]) {
+        self.peers.restore_endpoints(known);
+        self.check();
+    }
+
+    /// Gives back what [`stamps`](Self::stamps) told, so that no old handshake can be replayed.
+    pub fn restore_stamps(&mut self, known: &[KnownStamp]) {
+        self.peers.restore_stamps(known);
+    }
+
+    /// The addresses that answer an echo request.
+    pub fn set_echo(&mut self, addresses: HashSet<IpAddr>) {
+        self.addresses.echo = addresses;
+    }
+
+    /// A datagram arrived at `socket`.
+    pub fn handle_datagram(&mut self, socket: usize, from: SocketAddr, datagram: &[u8], now: Instant) {
+        if datagram.len() > self.out.scratch.len() {
+            self.out.counters.add(Count::NotWireguard);
+            return;
+        }
+        let endpoint = Endpoint { socket, addr: from };
+        match self.peers.handle_datagram(endpoint, datagram, &mut self.out.io(), now) {
+            Arrived::Nothing => {}
+            Arrived::Packet { device, len } => {
+                let scratch = std::mem::take(&mut self.out.scratch);
+                self.receive(device, scratch.get(..len).unwrap_or(&[]), now);
+                self.out.scratch = scratch;
+            }
+            Arrived::Handshake { device, key } => {
+                if let Some(device) = self.devices.get(device) {
+                    let device = device.id.clone();
+                    self.inform(Event::Handshake { device, key, endpoint: from });
+                }
+            }
+            Arrived::Stranger(key) => {
+                if self.events.unknown_keys.take(self.limits.unknown_keys_per_second, now) {
+                    self.inform(Event::UnknownKey { key, from });
+                }
+            }
+        }
+        self.check();
+    }
+
+    /// The kernel sent a packet: it passes if it belongs to a flow.
+    pub fn handle_tun(&mut self, packet: &[u8], now: Instant) {
+        let done = self.take_from_kernel(packet, now);
+        self.count(done);
+        self.check();
+    }
+
+    fn take_from_kernel(&mut self, packet: &[u8], now: Instant) -> Result<(), Count> {
+        if packet.len() > self.mtu {
+            return Err(Count::TooBig);
+        }
+        let ip = Ip::parse(packet).ok().filter(|ip| ip.protocol == TCP).ok_or(Count::TunNotTcp)?;
+        let tcp = Tcp::parse(ip.payload).map_err(|_| Count::TunNotTcp)?;
+        let target = SocketAddr::new(ip.ends.src(), tcp.src);
+        let device = SocketAddr::new(ip.ends.dst(), tcp.dst);
+        match self.flows.segment_out(&FlowKey { device, target }, &tcp, now) {
+            Outbound::Drop(reason) => return Err(reason),
+            Outbound::Pass(slot) => {
+                if self.give_device(slot, packet, now) {
+                    self.out.counters.add(Count::PassedOut);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.peers.handle_timeout(&mut self.out.io(), now);
+        while let Some((id, flow)) = self.flows.expire(now) {
+            match flow.phase() {
+                FlowPhase::Held => {
+                    self.out.counters.add(Count::HoldExpired);
+                    self.gone(id, &flow, Gone::HoldExpired);
+                }
+                FlowPhase::Admitted => {
+                    self.out.counters.add(Count::PermitExpired);
+                    self.events.push(Event::PermitExpired { flow: id });
+                }
+                FlowPhase::Live | FlowPhase::Draining | FlowPhase::Closing => {}
+            }
+        }
+        self.forget_retired();
+        self.check();
+    }
+
+    /// Sends a datagram to a device: the answer to [`Event::Dns`].
+    pub fn send_udp(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8], now: Instant) {
+        let done = self.answer_udp(from, to, payload, now);
+        self.count(done);
+        self.check();
+    }
+
+    fn answer_udp(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), Count> {
+        let slot = self.devices.by_addr(to.ip()).ok_or(Count::NoSuchDevice)?;
+        let packet = udp::datagram(from, to, payload).filter(|packet| packet.len() <= self.mtu);
+        self.give_device(slot, &packet.ok_or(Count::AnswerUnsendable)?, now);
+        Ok(())
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.events.pop() {
+            return Some(event);
+        }
+        while let Some((slot, id)) = self.events.opened.pop() {
+            if let (Some(device), Some(flow)) = (self.devices.get(slot), self.flows.get(id)) {
+                let (device, key, isn) = (device.id.clone(), flow.key, flow.isn);
+                return Some(Event::FlowOpened { flow: id, device, key, isn });
+            }
+        }
+        let (slot, query) = self.events.queries.pop()?;
+        let device = self.devices.get(slot)?.id.clone();
+        Some(Event::Dns { device, from: query.from, to: query.to, payload: query.payload })
+    }
+
+    /// The next packet for the kernel.
+    pub fn poll_tun(&mut self) -> Option<&[u8]> {
+        self.out.tun.pop().map(|((), packet)| packet)
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        let (Endpoint { socket, addr }, bytes) = self.out.transmits.pop()?;
+        Some(Transmit { socket, to: addr, bytes })
+    }
+
+    fn info(&self, id: FlowId, flow: &Flow) -> Option<FlowInfo> {
+        let device = self.devices.get(flow.device)?.id.clone();
+        Some(FlowInfo { flow: id, device, key: flow.key, phase: flow.phase(), since: flow.since })
+    }
+
+    /// Encrypts for a device; whether the packet is on its way.
+    fn give_device(&mut self, slot: DeviceSlot, packet: &[u8], now: Instant) -> bool {
+        let Some(device) = self.devices.get(slot) else { return false };
+        self.peers.send(&device.peers, packet, &mut self.out.io(), now)
+    }
+
+    fn give_kernel(&mut self, packet: &[u8]) {
+        let queued = self.out.tun.push((), packet);
+        self.out.counters.add(if queued { Count::PassedIn } else { Count::QueueFull });
+    }
+
+    /// A flow ended by itself. If the shell was not told of it yet, it never is.
+    fn gone(&mut self, id: FlowId, flow: &Flow, why: Gone) {
+        if !self.events.opened.take_back(flow.device, |&waiting| waiting == id) {
+            self.events.push(Event::FlowGone { flow: id, why });
+        }
+    }
+
+    fn inform(&mut self, event: Event) {
+        if !self.events.offer(event) {
+            self.out.counters.add(Count::EventLost);
+        }
+    }
+
+    fn count(&mut self, done: Result<(), Count>) {
+        if let Err(reason) = done {
+            self.out.counters.add(reason);
+        }
+    }
+
+    fn check(&mut self) {
+        self.steps = self.steps.wrapping_add(1);
+        if cfg!(debug_assertions) && self.steps.is_multiple_of(CHECK_EVERY) {
+            self.check_invariants();
+        }
+    }
+
+    /// Panics if any two parts contradict each other.
+    fn check_invariants(&self) {
+        self.peers.check_invariants();
+        self.devices.check_invariants();
+        self.flows.check_invariants();
+        self.events.opened.check_invariants();
+        self.events.queries.check_invariants();
+        for (_, flow) in self.flows.all() {
+            let device = self.devices.get(flow.device).expect("a flow's device exists");
+            assert!(!device.retiring || flow.phase() == FlowPhase::Closing, "a removed device's flows close");
+            assert!(device.sources().contains(&flow.key.device.ip()), "a flow begins at its device");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the shell says about flows: verdicts, accepted sockets, the end.
+
+use std::time::Instant;
+
+use super::Tunnel;
+use crate::{
+    counters::Count,
+    event::{FlowId, FlowInfo, FlowKey, Gone, Refusal, Verdict},
+    flow::{Admitted, Flow},
+    packet::{Ip, icmp},
+};
+
+impl Tunnel {
+    /// The verdict on a held SYN. One that comes too late is counted and changes nothing.
+    pub fn decide(&mut self, flow: FlowId, verdict: Verdict, now: Instant) {
+        let done = match verdict {
+            Verdict::Admit => self.admit(flow, now),
+            Verdict::Refuse(refusal) => self.refuse(flow, refusal, now),
+        };
+        self.count(done);
+        self.check();
+    }
+
+    fn admit(&mut self, id: FlowId, now: Instant) -> Result<(), Count> {
+        match self.flows.admit(id, now) {
+            Admitted::NotHeld => Err(Count::LateVerdict),
+            Admitted::OverLimit(flow) => {
+                self.say_farewell(&flow, now);
+                self.gone(id, &flow, Gone::OverLimit);
+                Err(Count::AdmittedLimit)
+            }
+            Admitted::Syn(syn) => {
+                self.out.counters.add(Count::FlowAdmitted);
+                // Should the queue be full, the device's next SYN goes to the kernel all the same.
+                self.give_kernel(&syn);
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: FlowId, refusal: Refusal, now: Instant) -> Result<(), Count> {
+        let flow = self.flows.refuse(id).ok_or(Count::LateVerdict)?;
+        self.out.counters.add(Count::FlowRefused);
+        self.events.opened.take_back(flow.device, |&waiting| waiting == id);
+        let gateway = self.addresses.gateway_like(flow.key.device.ip());
+        let syn = flow.held_syn().and_then(|syn| Ip::parse(syn).ok());
+        match syn.and_then(|syn| icmp::unreachable(&syn, refusal, gateway)) {
+            Some(error) => {
+                self.give_device(flow.device, &error, now);
+            }
+            None => self.say_farewell(&flow, now),
+        }
+        Ok(())
+    }
+
+    /// The kernel accepted a connection with this first sequence number. The flow it was admitted as, or
+    /// none: then nobody permitted it, and it must be reset.
+    pub fn accepted(&mut self, key: FlowKey, isn: u32) -> Option<FlowId> {
+        let flow = self.flows.accepted(&key, isn);
+        self.out.counters.add(if flow.is_some() { Count::FlowAccepted } else { Count::PairingUnknown });
+        self.check();
+        flow
+    }
+
+    /// The shell closed the flow's socket in peace: its last segments still pass.
+    pub fn finished(&mut self, flow: FlowId, now: Instant) {
+        self.flows.finished(flow, now);
+        self.check();
+    }
+
+    /// Ends a flow by force: from now on nothing passes but resets. The shell then resets its socket.
+    pub fn cut(&mut self, flow: FlowId, now: Instant) {
+        self.cut_one(flow, now);
+        self.check();
+    }
+
+    /// Cuts every flow that fits, and says which.
+    pub fn cut_where(&mut self, unwanted: impl Fn(&FlowInfo) -> bool, now: Instant) -> Vec<FlowId> {
+        let cut: Vec<FlowId> =
+            self.flows().iter().filter(|info| unwanted(info)).map(|info| info.flow).collect();
+        for &flow in &cut {
+            self.cut_one(flow, now);
+        }
+        self.check();
+        cut
+    }
+
+    pub(super) fn cut_one(&mut self, id: FlowId, now: Instant) {
+        let ended = self.flows.cut(id, now);
+        let flow = ended.as_ref().or_else(|| self.flows.get(id));
+        let Some((device, farewell)) = flow.map(|flow| (flow.device, flow.farewell())) else { return };
+        self.out.counters.add(Count::FlowCut);
+        if ended.is_some() {
+            self.events.opened.take_back(device, |&waiting| waiting == id);
+        }
+        if let Some(packet) = farewell {
+            self.give_device(device, &packet, now);
+        }
+    }
+
+    fn say_farewell(&mut self, flow: &Flow, now: Instant) {
+        if let Some(packet) = flow.farewell() {
+            self.give_device(flow.device, &packet, now);
+        }
+    }
+}
