@@ -46,7 +46,8 @@ fn load_policies(config: &Config) -> Result<Engine, String> {
 }
 
 fn said(config: &Config, directory: &Directory, policies: &Engine) -> String {
-    let mut lines: Vec<String> = config.warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+    let mut lines: Vec<String> =
+        config.warnings.iter().map(|warning| format!("warning: {warning}")).collect();
     lines.extend(policies.lints().iter().map(ToString::to_string));
     let counts = [
         count(config.apps.len(), "app", "apps"),
@@ -85,7 +86,10 @@ mod tests {
         let checked = run(&folder.join("doorward.toml"));
         assert!(checked.ok, "{}", checked.text);
         let last = checked.text.lines().last();
-        assert_eq!(last, Some("ok: 0 apps, 0 subnets, 0 sites, 0 connectors, 0 users, 0 devices, 4 policies"));
+        assert_eq!(
+            last,
+            Some("ok: 0 apps, 0 subnets, 0 sites, 0 connectors, 0 users, 0 devices, 4 policies")
+        );
         assert!(!folder.join("state").exists(), "nothing is written");
         fs::remove_dir_all(&folder).unwrap();
     }
@@ -105,7 +109,10 @@ mod tests {
     #[test]
     fn a_missing_file_is_told() {
         let checked = run(Path::new("/nowhere/doorward.toml"));
-        assert_eq!(checked.text, "cannot read /nowhere/doorward.toml: No such file or directory (os error 2)\n");
+        assert_eq!(
+            checked.text,
+            "cannot read /nowhere/doorward.toml: No such file or directory (os error 2)\n"
+        );
         assert!(!checked.ok);
     }
 }

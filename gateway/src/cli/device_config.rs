@@ -1,10 +1,7 @@
 //! `doorward device config`: what a person pastes or scans into the WireGuard app.
 //! It knows no device's private key, unless it has just made one; that one is printed and not kept.
 
-use qrcode::{
-    EcLevel, QrCode,
-    render::unicode::Dense1x2,
-};
+use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use std::path::Path;
 
 use protocol::{
@@ -94,7 +91,8 @@ pub fn run(file: &Path, name: &str, options: Options) -> Result<Printed, DeviceC
     Ok(Printed { out, notes })
 }
 
-const WITHOUT_KEY: &str = "Put the device's private key into the PrivateKey line: it never leaves the device.\n";
+const WITHOUT_KEY: &str =
+    "Put the device's private key into the PrivateKey line: it never leaves the device.\n";
 
 const QR_WITHOUT_KEY: &str = "\
 This code holds no private key: it still has to be filled in by hand, and the phone apps refuse to
@@ -103,8 +101,7 @@ scan a code without one. Use --new-key --qr, or enter these lines in the app, wh
 
 fn text(config: &Config, own: Addresses, private_key: &str) -> String {
     let Config { gateway, tunnel, dns, devices, .. } = config;
-    let allowed: Vec<String> =
-        tunnel.nets().iter().chain(&devices.routes).map(ToString::to_string).collect();
+    let allowed: Vec<String> = tunnel.nets().iter().chain(&devices.routes).map(ToString::to_string).collect();
     let search = dns.zones.first().map_or(String::new(), |zone| format!(", {zone}"));
     let mtu = devices.mtu.map_or(String::new(), |mtu| format!("MTU = {mtu}\n"));
     format!(
@@ -143,12 +140,15 @@ fn key_note(config: &Config, directory: &Directory, id: &DeviceId, new: WgKey) -
         ),
         Some([]) => format!("In {file}, give device \"{id}\" this key:\n\nkeys = [\"{new}\"]\n"),
     };
-    format!("{body}\nThis is a private key: whoever has it is this device. It is kept nowhere and cannot be shown again.\n")
+    format!(
+        "{body}\nThis is a private key: whoever has it is this device. It is kept nowhere and cannot be shown again.\n"
+    )
 }
 
 /// Drawn dark on light for the usual light-on-dark terminal.
 fn qr(text: &str) -> Result<String, DeviceConfigError> {
-    let code = QrCode::with_error_correction_level(text, EcLevel::L).map_err(|_| DeviceConfigError::TooLong)?;
+    let code =
+        QrCode::with_error_correction_level(text, EcLevel::L).map_err(|_| DeviceConfigError::TooLong)?;
     let image = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
     Ok(image + "\n")
 }

@@ -63,7 +63,8 @@ pub fn run(folder: &Path) -> Result<String, InitError> {
         open("policies/permits.cedar", PERMITS.to_owned()),
         open("policies/guards.cedar", GUARDS.to_owned()),
     ];
-    let existing: Vec<PathBuf> = files.iter().map(|new| folder.join(new.name)).filter(|f| f.exists()).collect();
+    let existing: Vec<PathBuf> =
+        files.iter().map(|new| folder.join(new.name)).filter(|f| f.exists()).collect();
     if !existing.is_empty() {
         return Err(InitError::Exists(existing));
     }

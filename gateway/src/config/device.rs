@@ -52,12 +52,13 @@ fn walk(
 ) -> Devices {
     let routes: Vec<IpNet> = s.texts_or_empty::<Cidr>("routes").into_iter().map(|cidr| cidr.0).collect();
     Unique::default().claim_all(s, "routes", routes.iter());
-    for route in &routes {
+    for (i, route) in routes.iter().enumerate() {
+        let key = format!("routes[{i}]");
         if tunnel.is_some_and(|tunnel| tunnel.nets().iter().any(|own| overlap(own, route))) {
-            s.mistake("routes", format!("{route} overlaps the tunnel, which is routed anyway"));
+            s.mistake(&key, format!("{route} overlaps the tunnel, which is routed anyway"));
         }
         if let Some(endpoint) = endpoint.filter(|ip| route.contains(ip)) {
-            warnings.push(s.at("routes", format!(
+            warnings.push(s.at(&key, format!(
                 "{route} contains the gateway's endpoint {endpoint}: devices may send the tunnel's own packets into the tunnel"
             )));
         }

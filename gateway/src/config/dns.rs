@@ -34,8 +34,11 @@ pub(super) fn read(s: &mut Section<'_>, tunnel: Option<&Tunnel>) -> Option<Dns> 
     if resolvers.len() > MOST_RESOLVERS {
         s.mistake("resolvers", format!("{} resolvers; at most {MOST_RESOLVERS}", resolvers.len()));
     }
-    if let Some(own) = resolvers.iter().find(|r| tunnel.is_some_and(|t| t.contains(r.ip()))) {
-        s.mistake("resolvers", format!("{own} is inside the tunnel: a query would come back for ever"));
+    for (i, resolver) in resolvers.iter().enumerate() {
+        if tunnel.is_some_and(|tunnel| tunnel.contains(resolver.ip())) {
+            let reason = format!("{resolver} is inside the tunnel: a query would come back for ever");
+            s.mistake(&format!("resolvers[{i}]"), reason);
+        }
     }
     Some(Dns { zones: zones?.into_iter().map(|zone| zone.0).collect(), resolvers })
 }

@@ -37,7 +37,7 @@ pub use self::{
     dns::Dns,
     gateway::{Gateway, Namespace},
     key_file::link_pin,
-    policy::{Policies, Zone},
+    policy::Policies,
     site::Sites,
     tunnel::{Part, Tunnel},
 };

@@ -1,9 +1,11 @@
 //! `[policy]`: where the policies lie and which time zones they may ask for.
 
-use std::path::PathBuf;
+use std::{fs, io, path::PathBuf};
 
-use chrono_tz::Tz;
+use policy::{PolicyFile, Zone};
 use protocol::config::Section;
+
+use super::{LoadError, read_text};
 
 /// `[policy]`.
 #[derive(Debug)]
@@ -16,13 +18,20 @@ pub struct Policies {
     pub zones: Vec<Zone>,
 }
 
-/// A time zone under the name policies use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Zone {
-    /// A Cedar identifier.
-    pub name: String,
-    /// The zone.
-    pub tz: Tz,
+impl Policies {
+    /// The text of every policy file, by name.
+    pub fn read(&self) -> Result<Vec<PolicyFile>, LoadError> {
+        let list = || {
+            let entries = fs::read_dir(&self.dir)?.map(|entry| entry.map(|entry| entry.path()));
+            entries.collect::<io::Result<Vec<PathBuf>>>()
+        };
+        let mut files = list().map_err(|source| LoadError::Read { file: self.dir.clone(), source })?;
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "cedar"));
+        files.sort();
+        let read =
+            |file: &PathBuf| Ok(PolicyFile { name: file.display().to_string(), text: read_text(file)? });
+        files.iter().map(read).collect()
+    }
 }
 
 pub(super) fn read(s: &mut Section<'_>) -> Option<Policies> {

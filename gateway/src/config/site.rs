@@ -48,6 +48,7 @@ pub(super) fn read(s: &mut Section<'_>) -> Sites {
                 "name",
                 "\"local\" is the gateway's own site: it is always there, with [local] for its rules",
             );
+            return None;
         }
         seen.claim(s, "name", name.clone());
         Some(name)

@@ -17,7 +17,7 @@ impl<K: Hash + Eq + Display> Unique<K> {
     /// Takes `value`, which stands at `key`; a second one is a mistake there.
     pub fn claim(&mut self, s: &mut Section<'_>, key: &str, value: K) {
         match self.0.get(&value) {
-            Some(line) => s.mistake(key, format!("{value} stands in line {line} already")),
+            Some(line) => s.mistake(key, format!("\"{value}\" is in line {line} already")),
             None => {
                 let line = s.at(key, "").line;
                 self.0.insert(value, line);

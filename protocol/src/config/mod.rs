@@ -25,8 +25,8 @@ use self::{section::finish, source::Source};
 /// `walk` takes every key it knows before it returns, even when one of them was wrong: what it did
 /// not ask for is reported as unknown. It returns `None` only after a mistake.
 ///
-/// Broken TOML is reported by itself: the tree behind a syntax error is guessed, and so would be
-/// every mistake found in it.
+/// Broken TOML is reported by itself, one mistake a line: what follows a syntax error is guessed, and
+/// so would be every mistake found in it.
 pub fn read<T>(
     file: &Path,
     text: &str,
@@ -36,9 +36,11 @@ pub fn read<T>(
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let place = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
-        return Err(Mistakes::new(
-            errors.iter().map(|e| source.mistake(place(e), "", e.message())).collect(),
-        ));
+        let broken = errors.iter().map(|error| source.mistake(place(error), "", error.message()));
+        let mut broken: Vec<Mistake> = broken.collect();
+        broken.sort();
+        broken.dedup_by_key(|mistake| mistake.line);
+        return Err(Mistakes::new(broken));
     }
     let mut section = Section::root(&source, root.get_ref());
     let value = walk(&mut section);

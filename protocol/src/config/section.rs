@@ -52,15 +52,15 @@ impl Section<'_> {
         self.optional(key, value::text)
     }
 
-    /// A required list of texts; wrong ones are left out after being reported.
+    /// A required list of texts; one wrong item spoils all of it.
     pub fn texts<T: FromStr>(&mut self, key: &str) -> Option<Vec<T>>
     where
         T::Err: Display,
     {
-        self.require(key).then(|| self.texts_or_empty(key))
+        if self.require(key) { self.list(key, value::text) } else { None }
     }
 
-    /// A list of texts; none if the key is absent.
+    /// A list of texts; empty if the key is absent or an item is wrong.
     pub fn texts_or_empty<T: FromStr>(&mut self, key: &str) -> Vec<T>
     where
         T::Err: Display,
@@ -92,12 +92,12 @@ impl Section<'_> {
         self.optional(key, |v| value::int(v, &range))
     }
 
-    /// A required list of integers in `range`; wrong ones are left out after being reported.
+    /// A required list of integers in `range`; one wrong item spoils all of it.
     pub fn ints<T>(&mut self, key: &str, range: RangeInclusive<T>) -> Option<Vec<T>>
     where
         T: TryFrom<i64> + PartialOrd + Display + Clone,
     {
-        self.require(key).then(|| self.ints_or(key, range, &[]))
+        if self.require(key) { self.list(key, |v| value::int(v, &range)) } else { None }
     }
 
     /// A list of integers in `range`, or `default` if the key is absent.
@@ -240,7 +240,7 @@ impl Section<'_> {
         self.mistakes.push(mistake);
     }
 
-    /// Whether `key` is a list with nothing in it (one with only wrong items is not empty).
+    /// Whether `key` is written as a list with nothing in it; a wrong or absent one is not.
     pub fn is_empty_list(&self, key: &str) -> bool {
         let node = self.table.get(key).map(Spanned::get_ref);
         matches!(node, Some(DeValue::Array(items)) if items.is_empty())
@@ -303,7 +303,8 @@ impl<'a> Section<'a> {
                 Err(reason) => self.mistake(&format!("{key}[{i}]"), reason),
             }
         }
-        Some(all)
+        // Never a part of it: `key[i]` must mean the same item to the caller as in the file.
+        (all.len() == items.len()).then_some(all)
     }
 
     fn dotted(&self, key: &str) -> String {

@@ -77,9 +77,10 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Self, AddressError> {
         let of = |part, kept, freed| Allocation { tunnel, part, kept, freed, now };
-        let (devices, freed_devices) = of(Part::Devices, &self.devices, &self.freed.devices).next(devices)?;
-        let (apps, freed_apps) = of(Part::Apps, &self.apps, &self.freed.apps).next(apps)?;
-        Ok(Self { devices, apps, freed: Freed { devices: freed_devices, apps: freed_apps } })
+        let devices = of(Part::Devices, &self.devices, &self.freed.devices).next(devices)?;
+        let apps = of(Part::Apps, &self.apps, &self.freed.apps).next(apps)?;
+        let freed = Freed { devices: devices.freed, apps: apps.freed };
+        Ok(Self { devices: devices.given, apps: apps.given, freed })
     }
 }
 
@@ -92,11 +93,14 @@ struct Allocation<'a> {
     now: Timestamp,
 }
 
+/// One part of the next ledger.
+struct Allocated {
+    given: BTreeMap<String, u32>,
+    freed: BTreeMap<u32, FreedIndex>,
+}
+
 impl Allocation<'_> {
-    fn next(
-        &self,
-        wanted: &[Wanted<'_>],
-    ) -> Result<(BTreeMap<String, u32>, BTreeMap<u32, FreedIndex>), AddressError> {
+    fn next(&self, wanted: &[Wanted<'_>]) -> Result<Allocated, AddressError> {
         // By name, so that the order of a file never matters.
         let wanted: BTreeMap<&str, Option<u32>> = wanted.iter().copied().collect();
         let mut next = self.stay(&wanted)?;
@@ -114,7 +118,7 @@ impl Allocation<'_> {
             used.insert(index);
             next.insert((*name).to_owned(), index);
         }
-        Ok((next, freed))
+        Ok(Allocated { given: next, freed })
     }
 
     /// The index each name gave up last, while it rests: who comes back finds the old place.

@@ -87,9 +87,10 @@ fn read_one(
 fn read_hosts(s: &mut Section<'_>, dns: Option<&Dns>, seen: &mut Seen) -> Vec<String> {
     let hosts: Vec<String> = s.texts_or_empty::<DnsName>("hosts").into_iter().map(|host| host.0).collect();
     seen.hosts.claim_all(s, "hosts", hosts.iter().cloned());
-    for host in &hosts {
+    for (i, host) in hosts.iter().enumerate() {
         if let Some(dns) = dns.filter(|dns| !dns.zones.iter().any(|zone| is_under(host, zone))) {
-            s.mistake("hosts", format!("{host} is under none of dns.zones: {}", dns.zones.join(", ")));
+            let reason = format!("{host} is under none of dns.zones: {}", dns.zones.join(", "));
+            s.mistake(&format!("hosts[{i}]"), reason);
         }
     }
     hosts

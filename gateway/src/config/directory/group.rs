@@ -16,8 +16,8 @@ impl Groups {
     /// Takes the group names at `key`, which must all be known.
     pub fn take(&self, s: &mut Section<'_>, key: &str) -> Vec<GroupId> {
         let named: Vec<GroupId> = s.texts_or_empty(key);
-        for unknown in named.iter().filter(|group| !self.0.contains_key(*group)) {
-            s.mistake(key, format!("there is no [[group]] with id = \"{unknown}\""));
+        for (i, unknown) in named.iter().enumerate().filter(|(_, group)| !self.0.contains_key(*group)) {
+            s.mistake(&format!("{key}[{i}]"), format!("there is no [[group]] with id = \"{unknown}\""));
         }
         named
     }
@@ -52,7 +52,10 @@ pub(super) fn read(s: &mut Section<'_>) -> Groups {
         seen.claim(s, "id", id.clone());
         Some(Written { id, parents, place: s.at("in", "") })
     });
-    let groups = Groups(written.iter().map(|group| (group.id.clone(), group.parents.clone())).collect());
+    let mut groups = Groups(HashMap::new());
+    for group in &written {
+        groups.0.entry(group.id.clone()).or_insert_with(|| group.parents.clone());
+    }
     for group in &written {
         for unknown in group.parents.iter().filter(|parent| !groups.0.contains_key(*parent)) {
             let reason = format!("there is no [[group]] with id = \"{unknown}\"");
