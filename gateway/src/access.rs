@@ -150,7 +150,9 @@ impl DenyReason {
     pub fn policy(&self) -> Option<&PolicyId> {
         match self {
             Self::Policy(
-                Reason::Forbidden { policy, .. } | Reason::NotMet { policy, .. } | Reason::Error { policy, .. },
+                Reason::Forbidden { policy, .. }
+                | Reason::NotMet { policy, .. }
+                | Reason::Error { policy, .. },
             ) => Some(policy),
             Self::Policy(Reason::NoPolicy)
             | Self::UnknownDevice
@@ -230,9 +232,10 @@ pub struct Denied {
 impl fmt::Display for Denied {
     /// Every reason, for the operator.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.reasons.iter().enumerate().try_for_each(|(n, reason)| {
-            write!(f, "{}{reason}", if n == 0 { "" } else { "; " })
-        })
+        self.reasons
+            .iter()
+            .enumerate()
+            .try_for_each(|(n, reason)| write!(f, "{}{reason}", if n == 0 { "" } else { "; " }))
     }
 }
 

@@ -28,7 +28,13 @@ pub struct FrontFlow {
 
 impl FrontFlow {
     /// Only a permit opens the front.
-    pub fn new(permit: Permit<Front>, device: DeviceId, source: SocketAddr, local: SocketAddr, cut: Cut) -> Self {
+    pub fn new(
+        permit: Permit<Front>,
+        device: DeviceId,
+        source: SocketAddr,
+        local: SocketAddr,
+        cut: Cut,
+    ) -> Self {
         Self { device, source, local, app: permit.app().clone(), cut }
     }
 
@@ -148,7 +154,12 @@ impl Gate {
             at: Timestamp::from_system(SystemTime::now()),
             device: request.front.device.clone(),
             user: denied.user.clone(),
-            to: format!("app/{} {} {}", request.front.app, request.method, request.paths.first().map_or("", String::as_str)),
+            to: format!(
+                "app/{} {} {}",
+                request.front.app,
+                request.method,
+                request.paths.first().map_or("", String::as_str)
+            ),
             code: first.code().to_owned(),
             reason: denied.to_string(),
         };

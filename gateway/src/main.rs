@@ -1,11 +1,16 @@
 //! The `doorward` command. It parses arguments and hands over; what it does is in the library.
 //! Always true: the first thing it does is to let the network helper take over, if it is that.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
 
 use clap::{Args, Parser, Subcommand};
 use gateway::{
-    cli,
+    cli::{self, device_config::Options},
     reload::Loaded,
     run,
     socket::{self, Question},
@@ -79,19 +84,35 @@ enum PolicyCommand {
 #[derive(Debug, Subcommand)]
 enum DeviceCommand {
     /// Print a device's WireGuard configuration, for its stock WireGuard app
-    Config(cli::device_config::Arguments),
+    ///
+    /// The private key stays a placeholder: it never leaves the device. With --new-key a key pair
+    /// is made here instead, and the public half to enrol is told on standard error.
+    Config {
+        /// The device, as in directory.toml
+        name: String,
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Make a new key pair for it
+        #[arg(long)]
+        new_key: bool,
+        /// Print a code to scan with the phone's app
+        #[arg(long)]
+        qr: bool,
+    },
 }
 
 fn main() -> ExitCode {
     netio::helper::dispatch();
     let done = match Cli::parse().command {
-        Command::Init { folder } => cli::init::run(&folder),
-        Command::Check(file) => cli::check::run(&file.config),
+        Command::Init { folder } => init(&folder),
+        Command::Check(file) => return check(&file),
         Command::Gateway { file, log_json } => gateway(file.config, log_json),
         Command::Status { file, json } => status(&file, json),
         Command::Reload(file) => load(&file, Question::Reload),
         Command::Policy(PolicyCommand::Load(file)) => load(&file, Question::LoadPolicies),
-        Command::Device(DeviceCommand::Config(arguments)) => cli::device_config::run(&arguments),
+        Command::Device(DeviceCommand::Config { name, file, new_key, qr }) => {
+            device_config(&file, &name, Options { new_key, qr })
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,8 +123,34 @@ fn main() -> ExitCode {
     }
 }
 
+fn init(folder: &Path) -> anyhow::Result<()> {
+    print!("{}", cli::init::run(folder)?);
+    Ok(())
+}
+
+fn check(file: &ConfigFile) -> ExitCode {
+    let checked = cli::check::run(&file.config);
+    if checked.ok {
+        print!("{}", checked.text);
+        ExitCode::SUCCESS
+    } else {
+        eprint!("{}", checked.text);
+        ExitCode::FAILURE
+    }
+}
+
+fn device_config(file: &ConfigFile, name: &str, options: Options) -> anyhow::Result<()> {
+    let printed = cli::device_config::run(&file.config, name, options)?;
+    print!("{}", printed.out);
+    eprint!("{}", printed.notes);
+    Ok(())
+}
+
 fn gateway(path: PathBuf, json: bool) -> anyhow::Result<()> {
+    // boringtun calls an idle session's end an error; what matters of peers is counted by us.
+    let quiet = "boringtun=off".parse().context("a log directive")?;
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
+    let filter = filter.add_directive(quiet);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json {
         log.json().init();

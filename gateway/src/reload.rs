@@ -5,17 +5,17 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use policy::{Engine, PolicyFile};
+use policy::Engine;
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     config::{
-        self, Config, Connector, Directory,
+        self, Config, Connector, Directory, Policies,
         address::{self, Plan},
     },
     connectors::{ConnectorSpec, Registry},
@@ -91,9 +91,14 @@ impl Files {
     /// Reads everything the configuration at `path` names. The error lists every mistake.
     pub fn read(path: &Path) -> Result<Self, String> {
         let config = config::load(path).map_err(|error| error.to_string())?;
-        let directory = config::load_directory(&config.gateway.directory, &config.tunnel).map_err(|error| error.to_string())?;
-        let engine = read_policies(&config)?;
-        let now = Timestamp::from_system(std::time::SystemTime::now());
+        let directory = config::load_directory(&config.gateway.directory, &config.tunnel);
+        let (directory, engine) = match (directory, read_policies(&config)) {
+            (Ok(directory), Ok(engine)) => (directory, engine),
+            (Ok(_), Err(policies)) => return Err(policies),
+            (Err(directory), Ok(_)) => return Err(directory.to_string()),
+            (Err(directory), Err(policies)) => return Err(format!("{directory}\n{policies}")),
+        };
+        let now = Timestamp::from_system(SystemTime::now());
         let addresses = address::plan(&config, &directory, now).map_err(|error| error.to_string())?;
         Ok(Self {
             config: Arc::new(config),
@@ -127,38 +132,23 @@ impl Files {
 
 /// Reads the policy folder until it is quiet, then loads it as one unit.
 fn read_policies(config: &Config) -> Result<Engine, String> {
-    let folder = &config.policy.dir;
-    let mut last = policy_files(folder)?;
+    let read = || config.policy.read().map_err(|error| error.to_string());
+    let mut last = read()?;
     for _ in 0..QUIET_TRIES {
         std::thread::sleep(QUIET);
-        let again = policy_files(folder)?;
+        let again = read()?;
         if again == last {
             return Engine::load(&last, &config.policy.zones).map_err(|errors| errors.to_string());
         }
         last = again;
     }
-    Err(format!("{}: the policies keep changing while they are read; nothing was loaded", folder.display()))
-}
-
-/// Every `*.cedar` file of the folder, by name.
-pub fn policy_files(folder: &Path) -> Result<Vec<PolicyFile>, String> {
-    let unreadable = |path: &Path, error: std::io::Error| format!("{}: cannot be read: {error}", path.display());
-    let entries = std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| unreadable(folder, error))?.path();
-        if path.extension().is_some_and(|extension| extension == "cedar") {
-            let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
-            files.push(PolicyFile { name: path.display().to_string(), text });
-        }
-    }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+    let folder = config.policy.dir.display();
+    Err(format!("{folder}: the policies keep changing while they are read; nothing was loaded"))
 }
 
 /// A print of the policy folder as it stands; `None` while it cannot be read.
-fn print_of(folder: &Path) -> Option<u64> {
-    let files = policy_files(folder).ok()?;
+fn print_of(policies: &Policies) -> Option<u64> {
+    let files = policies.read().ok()?;
     let mut hasher = DefaultHasher::new();
     files.iter().for_each(|file| (&file.name, &file.text).hash(&mut hasher));
     Some(hasher.finish())
@@ -192,7 +182,7 @@ impl Loader {
 
     /// Serves requests, and watches the policy folder if the configuration says so.
     pub async fn run(mut self) {
-        let mut seen = print_of(&self.files.config.policy.dir);
+        let mut seen = print_of(&self.files.config.policy);
         loop {
             let watch = self.files.config.policy.watch;
             tokio::select! {
@@ -211,7 +201,7 @@ impl Loader {
     /// Loads a changed policy folder once; a folder that was refused is not tried again until it
     /// changes again.
     async fn look(&mut self, seen: &mut Option<u64>) {
-        let print = print_of(&self.files.config.policy.dir);
+        let print = print_of(&self.files.config.policy);
         if print != *seen {
             let loaded = self.load(Scope::WatchedPolicies).await;
             report(Scope::WatchedPolicies, &loaded);
@@ -227,13 +217,17 @@ impl Loader {
         });
         let files = read.await.map_err(|error| format!("the load failed: {error}"))??;
         if let Some(fixed) = fixed_difference(&self.files.config, &files.config) {
-            return Err(format!("{fixed} cannot change while the gateway runs: restart it. Nothing was loaded"));
+            return Err(format!(
+                "{fixed} cannot change while the gateway runs: restart it. Nothing was loaded"
+            ));
         }
         let removed = files.engine.forbids_removed_since(&self.files.engine);
         let forbids_removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
         if scope == Scope::WatchedPolicies && !forbids_removed.is_empty() {
             let names = forbids_removed.join(", ");
-            return Err(format!("the change removes forbid {names}: say `doorward policy load` if that is meant"));
+            return Err(format!(
+                "the change removes forbid {names}: say `doorward policy load` if that is meant"
+            ));
         }
         let cut = self.put(&files).await;
         let warnings = files.warnings();
@@ -266,7 +260,8 @@ pub fn connector_specs(config: &Config) -> Vec<ConnectorSpec> {
 
 /// The first thing that differs and is fixed while the gateway runs: it is bound or handed out.
 fn fixed_difference(old: &Config, new: &Config) -> Option<&'static str> {
-    let links = |config: &Config| config.connectors.listener.as_ref().map(|link| (link.listen.clone(), link.pin));
+    let links =
+        |config: &Config| config.connectors.listener.as_ref().map(|link| (link.listen.clone(), link.pin));
     let fixed = [
         ("gateway.listen", old.gateway.listen != new.gateway.listen),
         ("gateway.private_key", old.gateway.public_key() != new.gateway.public_key()),
@@ -283,11 +278,20 @@ fn report(scope: Scope, loaded: &Result<Loaded, String>) {
     match loaded {
         Ok(loaded) => {
             let removed = loaded.forbids_removed.join(",");
-            tracing::info!(?scope, policies = loaded.count, fingerprint = loaded.policies, removed, cut = loaded.cut, "loaded");
+            tracing::info!(
+                ?scope,
+                policies = loaded.count,
+                fingerprint = loaded.policies,
+                removed,
+                cut = loaded.cut,
+                "loaded"
+            );
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
         }
-        Err(mistakes) => tracing::warn!(?scope, "nothing was loaded, the running configuration stays: {mistakes}"),
+        Err(mistakes) => {
+            tracing::warn!(?scope, "nothing was loaded, the running configuration stays: {mistakes}")
+        }
     }
 }

@@ -75,7 +75,8 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     });
     let unpaired = Arc::new(AtomicU64::new(0));
     for listener in net.listeners {
-        let accept = flows::accept_all(listener, flows.pending().clone(), packets.handle.clone(), unpaired.clone());
+        let accept =
+            flows::accept_all(listener, flows.pending().clone(), packets.handle.clone(), unpaired.clone());
         spawn_for_ever("accept", accept);
     }
     let unknown = Unknown::default();
@@ -153,7 +154,9 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
             tunnel.restore_endpoints(&known.endpoints);
             tunnel.restore_stamps(&known.stamps);
         }
-        Err(error) => tracing::warn!(%error, "peers.json is unreadable: clients come back by themselves, later"),
+        Err(error) => {
+            tracing::warn!(%error, "peers.json is unreadable: clients come back by themselves, later")
+        }
     }
     let running = dataplane::start(tunnel, sockets, net.tun).context("the data plane")?;
     Ok((running, Net { listeners: net.listeners, notes: net.notes }))
@@ -242,7 +245,12 @@ async fn until_told(reloader: &Reloader, mut events: tokio::task::JoinHandle<()>
     }
 }
 
-async fn drain_all(drain: &watch::Sender<bool>, flows: &FlowSet, front: &HttpFront, registry: Option<&Registry>) {
+async fn drain_all(
+    drain: &watch::Sender<bool>,
+    flows: &FlowSet,
+    front: &HttpFront,
+    registry: Option<&Registry>,
+) {
     tracing::info!(seconds = DRAIN.as_secs(), "draining: no new connections; open ones may end");
     // Every flow has ended when nobody watches any more.
     let _ = drain.send(true);

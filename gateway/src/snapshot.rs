@@ -125,7 +125,9 @@ impl Snapshot {
                 let target = match (ask, &app.kind) {
                     (Ask::Connect { target }, AppKind::Tcp(_)) => target.clone(),
                     (Ask::Http { .. }, AppKind::Http(http)) => http.upstream.clone(),
-                    (Ask::Connect { .. }, AppKind::Http(_)) | (Ask::Http { .. }, AppKind::Tcp(_)) => return None,
+                    (Ask::Connect { .. }, AppKind::Http(_)) | (Ask::Http { .. }, AppKind::Tcp(_)) => {
+                        return None;
+                    }
                 };
                 Some((facts::Resource::App(&app.facts), app.facts.site.clone(), target))
             }

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -65,7 +68,8 @@ impl ControlSocket {
         std::fs::set_permissions(state, Permissions::from_mode(0o700))?;
         let file = File::create(state.join("lock"))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-            io::Error::new(errno.into(), format!("another gateway runs with the state folder {}", state.display()))
+            let why = if errno == Errno::EWOULDBLOCK { "another gateway runs with it" } else { errno.desc() };
+            io::Error::other(format!("{}: {why}", state.display()))
         })?;
         let path = path(state);
         match std::fs::remove_file(&path) {
@@ -121,5 +125,6 @@ pub async fn ask<T: DeserializeOwned>(state: &Path, question: Question) -> Answe
         io::Result::Ok(text)
     };
     let text = talk.await.map_err(unreachable)?;
-    serde_json::from_str::<Answer<T>>(&text).map_err(|error| format!("the gateway's answer makes no sense: {error}"))?
+    serde_json::from_str::<Answer<T>>(&text)
+        .map_err(|error| format!("the gateway's answer makes no sense: {error}"))?
 }

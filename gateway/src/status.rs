@@ -75,7 +75,12 @@ impl Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "doorward {} since {}", self.version, self.started)?;
         let print = self.policies.fingerprint.get(..12).unwrap_or(&self.policies.fingerprint);
-        writeln!(f, "policies: {} in force ({print}), {} lints", self.policies.count, self.policies.lints.len())?;
+        writeln!(
+            f,
+            "policies: {} in force ({print}), {} lints",
+            self.policies.count,
+            self.policies.lints.len()
+        )?;
         for note in self.notes.iter().chain(&self.policies.lints) {
             writeln!(f, "note: {note}")?;
         }
@@ -116,14 +121,25 @@ impl Status {
                 or_dash(flow.connector.as_ref()),
             ]
         });
-        table(f, "FLOWS", ["device", "user", "to", "resource", "decision", "until", "connector"], rows.collect())
+        table(
+            f,
+            "FLOWS",
+            ["device", "user", "to", "resource", "decision", "until", "connector"],
+            rows.collect(),
+        )
     }
 
     fn denied(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = self.denials.iter().map(|(reason, count)| [reason.clone(), count.to_string()]);
         table(f, "DENIALS", ["reason", "count"], counts.collect())?;
         let latest = self.latest_denials.iter().rev().take(10).map(|denial| {
-            [denial.at.to_string(), denial.device.to_string(), or_dash(denial.user.as_ref()), denial.to.clone(), denial.reason.clone()]
+            [
+                denial.at.to_string(),
+                denial.device.to_string(),
+                or_dash(denial.user.as_ref()),
+                denial.to.clone(),
+                denial.reason.clone(),
+            ]
         });
         table(f, "LATEST DENIALS", ["at", "device", "user", "to", "why"], latest.collect())
     }
@@ -154,10 +170,9 @@ impl Status {
     }
 
     fn knocks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = self
-            .unknown_keys
-            .iter()
-            .map(|knock| [knock.key.clone(), knock.from.to_string(), knock.count.to_string(), knock.at.to_string()]);
+        let rows = self.unknown_keys.iter().map(|knock| {
+            [knock.key.clone(), knock.from.to_string(), knock.count.to_string(), knock.at.to_string()]
+        });
         table(f, "UNKNOWN KEYS", ["key", "from", "count", "last"], rows.collect())
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{self, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpStream};
 use tunnel::FlowKey;
 
 use super::Pending;
@@ -25,24 +25,23 @@ const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 /// Accepts on `listener` for ever; `unpaired` counts sockets that belonged to nobody.
 pub async fn accept_all(
-    listener: TcpListener,
+    listener: net::TcpListener,
     pending: Pending,
     data_plane: DataPlane,
     unpaired: Arc<AtomicU64>,
 ) -> io::Result<()> {
-    let listener = AsyncFd::new(listener)?;
+    let listener = TcpListener::from_std(listener)?;
     loop {
-        let mut ready = listener.readable().await?;
-        match ready.try_io(|listener| netio::tcp::accept_with_addr(listener.get_ref())) {
-            Err(_would_block) => {}
-            Ok(Ok((socket, peer))) => match paired(socket, peer, &pending) {
+        // The peer's address is the one accept gave: a socket that died in the queue has no other.
+        match listener.accept().await {
+            Ok((socket, peer)) => match paired(socket, peer, &pending) {
                 Ok((key, isn)) => data_plane.send(Command::Accepted(key, isn)).await,
                 Err(stranger) => {
                     unpaired.fetch_add(1, Ordering::Relaxed);
                     tcp::reset(stranger);
                 }
             },
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection from the tunnel");
                 tokio::time::sleep(AFTER_FAILURE).await;
             }

@@ -7,7 +7,7 @@ use protocol::{target::Target, time::Timestamp};
 
 use super::Flow;
 use crate::{
-    access::{Allowed, Ask, DenyReason, Denied, Question, ResourceId, Verdict},
+    access::{Allowed, Ask, Denied, DenyReason, Question, ResourceId, Verdict},
     denials::{Denial, Denials},
     live::{Cut, Live, LiveGuard},
 };
@@ -32,7 +32,12 @@ impl Asked {
 }
 
 /// Registers and decides; the guard keeps the flow registered.
-pub(super) fn decide(live: &Live, flow: &Flow, asked: &Asked, cut: &Cut) -> Result<(Allowed, LiveGuard), Denied> {
+pub(super) fn decide(
+    live: &Live,
+    flow: &Flow,
+    asked: &Asked,
+    cut: &Cut,
+) -> Result<(Allowed, LiveGuard), Denied> {
     let started = Instant::now();
     let (verdict, guard) = live.decide(asked.question.clone(), cut);
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -54,7 +59,9 @@ pub(super) fn decide(live: &Live, flow: &Flow, asked: &Asked, cut: &Cut) -> Resu
 
 /// Counts a refused flow; a connection the device itself gave up was not denied.
 pub(super) fn record(denials: &Denials, flow: &Flow, to: &str, denied: &Denied) {
-    let Some(first) = denied.reasons.first().filter(|reason| **reason != DenyReason::Abandoned) else { return };
+    let Some(first) = denied.reasons.first().filter(|reason| **reason != DenyReason::Abandoned) else {
+        return;
+    };
     let denial = Denial {
         at: Timestamp::from_system(SystemTime::now()),
         device: flow.device.clone(),

@@ -18,7 +18,7 @@ use tunnel::{FlowId, FlowKey, Refusal};
 pub use self::{accept::accept_all, pending::Pending, table::FlowRow};
 use self::{decide::Asked, table::Flows};
 use crate::{
-    access::{self, DenyReason, Denied, ResourceId},
+    access::{self, Denied, DenyReason, ResourceId},
     dataplane::{Command, DataPlane},
     denials::Denials,
     dial::{DialError, Dialer},
@@ -191,7 +191,7 @@ impl Shell {
         if socket.is_none() {
             self.0.data_plane.send(Command::Cut(flow.id)).await;
         }
-        socket.and_then(|socket| TcpStream::from_std(socket).ok())
+        socket
     }
 
     async fn relay(&self, flow: &Flow, socket: TcpStream, upstream: crate::dial::Upstream, row: &table::Row) {
@@ -216,9 +216,11 @@ impl Shell {
         };
         row.front(permit.app());
         let Some(socket) = self.admit(flow, row.cut()).await else { return };
-        let front = FrontFlow::new(permit, flow.device.clone(), flow.key.device, flow.key.target, row.cut().clone());
+        let front =
+            FrontFlow::new(permit, flow.device.clone(), flow.key.device, flow.key.target, row.cut().clone());
         self.0.front.serve(socket, Arc::new(front), self.0.draining.clone()).await;
-        let command = if row.cut().token().is_cancelled() { Command::Cut(flow.id) } else { Command::Finished(flow.id) };
+        let command =
+            if row.cut().token().is_cancelled() { Command::Cut(flow.id) } else { Command::Finished(flow.id) };
         self.0.data_plane.send(command).await;
     }
 

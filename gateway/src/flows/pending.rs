@@ -4,11 +4,10 @@
 
 use std::{
     collections::HashMap,
-    net::TcpStream,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::oneshot;
+use tokio::{net::TcpStream, sync::oneshot};
 use tunnel::FlowKey;
 
 use crate::tcp;

@@ -17,7 +17,7 @@ use tunnel::FlowId;
 
 use super::Flow;
 use crate::{
-    access::{Allowed, DenyReason, Denied, ResourceId},
+    access::{Allowed, Denied, DenyReason, ResourceId},
     live::Cut,
 };
 

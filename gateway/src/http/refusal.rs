@@ -171,7 +171,7 @@ fn obstacle(reason: &DenyReason) -> Obstacle {
             Obstacle::plain("The account this device belongs to is not active.")
         }
         DenyReason::NoResource | DenyReason::NoSuchPort => Obstacle::plain("There is no such app."),
-        DenyReason::Draining | DenyReason::Exhausted => {
+        DenyReason::Abandoned | DenyReason::Draining | DenyReason::Exhausted => {
             Obstacle::plain("The gateway takes no more requests now. Try again in a moment.")
         }
     }
