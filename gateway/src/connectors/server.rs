@@ -1,13 +1,15 @@
 //! Listens for connectors: the UDP socket and the TLS of the gateway's end.
 //! It admits nobody: any Ed25519 key that proves itself gets through the handshake, so that an unknown
 //! one can be told apart and named; the table decides right after.
-//! Always true: a client without a proven key does not get through.
+//! Always true: a client without a proven key does not get through; a link of an earlier process of
+//! ours is reset at its first packet, so that connectors notice a restart.
 
 use std::{
     io,
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd,
     sync::Arc,
+    time::Duration,
 };
 
 use connector::{
@@ -18,7 +20,14 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 use protocol::{key::LinkPin, link::ALPN};
-use quinn::{Connection, Endpoint, EndpointConfig, ServerConfig, crypto::rustls::QuicServerConfig};
+use quinn::{
+    Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig,
+    crypto::rustls::QuicServerConfig,
+};
+use ring::{
+    hmac::{self, HMAC_SHA256},
+    rand::{SecureRandom, SystemRandom},
+};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -34,9 +43,18 @@ use rustls::{
 const STREAMS_OF_CONNECTOR: u32 = 1;
 /// Handshakes that may wait to be looked at.
 const MAX_WAITING: usize = 1024;
+/// Of connection ids, in bytes: enough that nobody guesses one.
+const ID_LENGTH: usize = 8;
+
+/// What an endpoint needs.
+#[derive(Clone)]
+pub(super) struct Setting {
+    endpoint: EndpointConfig,
+    server: ServerConfig,
+}
 
 /// The gateway's end: shows `key`, asks for a key.
-pub(super) fn config(key: &LinkKey) -> Result<ServerConfig, Error> {
+pub(super) fn setting(key: &LinkKey) -> Result<Setting, Error> {
     let (certificate, private) = key.certified();
     let provider = quic::provider();
     let mut tls = rustls::ServerConfig::builder_with_provider(provider.clone())
@@ -48,13 +66,36 @@ pub(super) fn config(key: &LinkKey) -> Result<ServerConfig, Error> {
     tls.send_tls13_tickets = 0;
     tls.max_early_data_size = 0;
     let tls = QuicServerConfig::try_from(tls).map_err(|error| Error::General(error.to_string()))?;
-    let mut config = ServerConfig::with_crypto(Arc::new(tls));
-    config.transport_config(quic::transport(STREAMS_OF_CONNECTOR)).max_incoming(MAX_WAITING);
-    Ok(config)
+    let mut server = ServerConfig::with_crypto(Arc::new(tls));
+    server.transport_config(quic::transport(STREAMS_OF_CONNECTOR)).max_incoming(MAX_WAITING);
+    // The same key after a restart makes resets that connectors believe (RFC 9000 section 10.3.2).
+    let reset_key = hmac::Key::new(HMAC_SHA256, &key.derive("stateless reset"));
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+    endpoint.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
+    Ok(Setting { endpoint, server })
+}
+
+/// Ids without a mark of the process: quinn's own would not reset those of an earlier one.
+struct RandomIds(SystemRandom);
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; ID_LENGTH];
+        self.0.fill(&mut id).expect("the system gives randomness");
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        ID_LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Listens on one address; an IPv6 one is IPv6 alone, so that the IPv4 one can be had beside it.
-pub(super) fn listen(address: SocketAddr, config: ServerConfig) -> io::Result<Endpoint> {
+pub(super) fn listen(address: SocketAddr, setting: Setting) -> io::Result<Endpoint> {
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     if address.is_ipv6() {
@@ -63,7 +104,7 @@ pub(super) fn listen(address: SocketAddr, config: ServerConfig) -> io::Result<En
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     let socket = UdpSocket::from(fd);
     quic::widen(&socket);
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(quinn::TokioRuntime))
+    Endpoint::new(setting.endpoint, Some(setting.server), socket, Arc::new(quinn::TokioRuntime))
 }
 
 /// The key that the other end of a connection has proven.
