@@ -86,9 +86,9 @@ impl Inner {
 impl Registry {
     /// Listens; admits nobody until [`configure`](Self::configure).
     pub async fn start(listen: &[SocketAddr], key: LinkKey) -> Result<Self, StartError> {
-        let setting = server::setting(&key)?;
+        let config = server::config(&key)?;
         let open = |address: &SocketAddr| {
-            server::listen(*address, setting.clone()).map_err(|error| StartError::Listen(*address, error))
+            server::listen(*address, &key, config.clone()).map_err(|error| StartError::Listen(*address, error))
         };
         let endpoints: Vec<_> = listen.iter().map(open).collect::<Result<_, _>>()?;
         let mut instance = [0; 16];

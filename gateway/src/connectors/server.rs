@@ -46,15 +46,8 @@ const MAX_WAITING: usize = 1024;
 /// Of connection ids, in bytes: enough that nobody guesses one.
 const ID_LENGTH: usize = 8;
 
-/// What an endpoint needs.
-#[derive(Clone)]
-pub(super) struct Setting {
-    endpoint: EndpointConfig,
-    server: ServerConfig,
-}
-
 /// The gateway's end: shows `key`, asks for a key.
-pub(super) fn setting(key: &LinkKey) -> Result<Setting, Error> {
+pub(super) fn config(key: &LinkKey) -> Result<ServerConfig, Error> {
     let (certificate, private) = key.certified();
     let provider = quic::provider();
     let mut tls = rustls::ServerConfig::builder_with_provider(provider.clone())
@@ -66,13 +59,32 @@ pub(super) fn setting(key: &LinkKey) -> Result<Setting, Error> {
     tls.send_tls13_tickets = 0;
     tls.max_early_data_size = 0;
     let tls = QuicServerConfig::try_from(tls).map_err(|error| Error::General(error.to_string()))?;
-    let mut server = ServerConfig::with_crypto(Arc::new(tls));
-    server.transport_config(quic::transport(STREAMS_OF_CONNECTOR)).max_incoming(MAX_WAITING);
-    // The same key after a restart makes resets that connectors believe (RFC 9000 section 10.3.2).
-    let reset_key = hmac::Key::new(HMAC_SHA256, &key.derive("stateless reset"));
-    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
-    endpoint.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
-    Ok(Setting { endpoint, server })
+    let mut config = ServerConfig::with_crypto(Arc::new(tls));
+    config.transport_config(quic::transport(STREAMS_OF_CONNECTOR)).max_incoming(MAX_WAITING);
+    Ok(config)
+}
+
+/// Listens on one address; an IPv6 one is IPv6 alone, so that the IPv4 one can be had beside it.
+pub(super) fn listen(address: SocketAddr, key: &LinkKey, config: ServerConfig) -> io::Result<Endpoint> {
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    if address.is_ipv6() {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    let socket = UdpSocket::from(fd);
+    quic::widen(&socket);
+    let endpoint = with_lasting_resets(key, socket.local_addr()?);
+    Endpoint::new(endpoint, Some(config), socket, Arc::new(quinn::TokioRuntime))
+}
+
+/// After a restart, resets are the same and connectors believe them (RFC 9000 section 10.3.2). Each
+/// address has its own, or one endpoint would give away the resets of another's links (section 21.11).
+fn with_lasting_resets(key: &LinkKey, address: SocketAddr) -> EndpointConfig {
+    let secret = key.derive(&format!("stateless reset {address}"));
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(HMAC_SHA256, &secret)));
+    config.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
+    config
 }
 
 /// Ids without a mark of the process: quinn's own would not reset those of an earlier one.
@@ -92,19 +104,6 @@ impl ConnectionIdGenerator for RandomIds {
     fn cid_lifetime(&self) -> Option<Duration> {
         None
     }
-}
-
-/// Listens on one address; an IPv6 one is IPv6 alone, so that the IPv4 one can be had beside it.
-pub(super) fn listen(address: SocketAddr, setting: Setting) -> io::Result<Endpoint> {
-    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
-    if address.is_ipv6() {
-        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
-    }
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-    let socket = UdpSocket::from(fd);
-    quic::widen(&socket);
-    Endpoint::new(setting.endpoint, Some(setting.server), socket, Arc::new(quinn::TokioRuntime))
 }
 
 /// The key that the other end of a connection has proven.
