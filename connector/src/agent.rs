@@ -3,7 +3,14 @@
 //! Always true: what a reload cannot change is refused and everything stays as it was; after a drain
 //! no task, flow or connection is left.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use protocol::{key::LinkPin, target::Target};
 use quinn::ClientConfig;
@@ -44,16 +51,22 @@ pub(crate) struct Agent {
     /// A link was lost: perhaps the gateway has other addresses now.
     pub lost: Notify,
     seats: Semaphore,
+    refused: AtomicU64,
 }
 
 impl Agent {
     /// A flow's place among those carried at a time.
     pub fn seat(&self) -> Option<SemaphorePermit<'_>> {
-        self.seats.try_acquire().ok()
+        let seat = self.seats.try_acquire().ok();
+        if seat.is_none() {
+            let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+            tracing::warn!(refused, "as many flows as may be: refusing one more");
+        }
+        seat
     }
 }
 
-/// A running connector.
+/// A running connector; dropping it makes it leave like a drain without a limit.
 pub struct Connector {
     agent: Arc<Agent>,
     gateways: watch::Sender<Vec<Target>>,
@@ -75,6 +88,7 @@ impl Connector {
             cut: CancellationToken::new(),
             lost: Notify::new(),
             seats: Semaphore::new(flows),
+            refused: AtomicU64::new(0),
         });
         let (gateways, leaving) = (watch::Sender::new(config.gateways), CancellationToken::new());
         let links = tokio::spawn(gateways::keep(agent.clone(), gateways.subscribe(), leaving.clone()));

@@ -28,16 +28,17 @@ use crate::{
 const LINKS_PER_ADDRESS: usize = 2;
 /// Addresses of all gateways together that are dialled.
 const MAX_ADDRESSES: usize = 32;
-/// Names are resolved anew this often, and when a link is lost, but then not at once.
+/// Names are resolved anew this often, and sooner when a link was lost or a name not resolved.
 const RESOLVE_EVERY: Duration = Duration::from_secs(60);
-const RESOLVE_AFTER_LOSS: Duration = Duration::from_secs(2);
+const RESOLVE_SOON: Duration = Duration::from_secs(2);
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 /// A link that held this long was no failed attempt.
 const STEADY: Duration = Duration::from_secs(10);
 /// The gateway has enough links of ours: no use in asking soon.
 const ENOUGH: Duration = Duration::from_secs(60);
 
-/// Keeps the links until `leaving`, then until their flows have ended.
+/// Keeps the links until `leaving`, or nobody can change the gateways any more; then until their flows
+/// have ended.
 pub(crate) async fn keep(
     agent: Arc<Agent>,
     mut gateways: watch::Receiver<Vec<Target>>,
@@ -48,7 +49,8 @@ pub(crate) async fn keep(
     let links = TaskTracker::new();
     loop {
         let named = gateways.borrow_and_update().clone();
-        let Some(wanted) = leaving.run_until_cancelled(resolve(&named, &mut known)).await else { break };
+        let resolved = leaving.run_until_cancelled(resolve(&named, &mut known)).await;
+        let Some((wanted, complete)) = resolved else { break };
         kept.retain(|address, link_leaving| {
             let stays = wanted.contains(address);
             if !stays {
@@ -62,32 +64,40 @@ pub(crate) async fn keep(
         }
         tokio::select! {
             () = leaving.cancelled() => break,
-            _ = gateways.changed() => {}
-            () = sleep(RESOLVE_EVERY) => {}
+            changed = gateways.changed() => if changed.is_err() { break },
+            () = sleep(if complete { RESOLVE_EVERY } else { RESOLVE_SOON }) => {}
             () = after_loss(&agent) => {}
         }
     }
+    leaving.cancel();
     links.close();
     links.wait().await;
 }
 
 async fn after_loss(agent: &Agent) {
     agent.lost.notified().await;
-    sleep(RESOLVE_AFTER_LOSS).await;
+    sleep(RESOLVE_SOON).await;
 }
 
-/// All addresses of the gateways; `known` remembers those of each name.
-async fn resolve(named: &[Target], known: &mut HashMap<Target, Vec<SocketAddr>>) -> HashSet<SocketAddr> {
+/// All addresses of the gateways, and whether every name was resolved; `known` remembers those of each.
+async fn resolve(
+    named: &[Target],
+    known: &mut HashMap<Target, Vec<SocketAddr>>,
+) -> (HashSet<SocketAddr>, bool) {
+    let mut complete = true;
     known.retain(|gateway, _| named.contains(gateway));
     for gateway in named {
         match addresses(gateway).await {
             Some(found) => {
                 known.insert(gateway.clone(), found);
             }
-            None => tracing::warn!(%gateway, "cannot resolve the gateway's name"),
+            None => {
+                complete = false;
+                tracing::warn!(%gateway, "cannot resolve the gateway's name");
+            }
         }
     }
-    known.values().flatten().copied().take(MAX_ADDRESSES).collect()
+    (known.values().flatten().copied().take(MAX_ADDRESSES).collect(), complete)
 }
 
 async fn addresses(gateway: &Target) -> Option<Vec<SocketAddr>> {

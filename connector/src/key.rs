@@ -12,7 +12,10 @@ use std::{
 
 use protocol::key::LinkPin;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, PublicKeyData};
-use ring::digest::{SHA256, digest};
+use ring::{
+    digest::{SHA256, digest},
+    hmac::{self, HMAC_SHA256},
+};
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     server::ParsedCertificate,
@@ -74,6 +77,12 @@ impl LinkKey {
     /// What the other end knows this key by.
     pub fn pin(&self) -> LinkPin {
         pin_of_spki(&self.0.subject_public_key_info())
+    }
+
+    /// A secret for another purpose, the same after every start.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let key = hmac::Key::new(HMAC_SHA256, self.0.serialized_der());
+        hmac::sign(&key, purpose.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 
     /// The certificate to show and the key to prove it with. Names and dates in it mean nothing:

@@ -98,7 +98,7 @@ pub fn refuse_tls12() -> Result<HandshakeSignatureValid, Error> {
 pub fn client(key: &LinkKey, pin: LinkPin) -> Result<ClientConfig, Error> {
     let (certificate, private) = key.certified();
     let provider = provider();
-    let verifier = Arc::new(PinnedGateway { pin, provider: provider.clone() });
+    let verifier = Arc::new(PinnedGateway::new(pin));
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -131,10 +131,18 @@ pub fn explain(error: &ConnectionError) -> String {
     }
 }
 
+/// Lets through the gateway of one key, and none other.
 #[derive(Debug)]
-struct PinnedGateway {
+pub struct PinnedGateway {
     pin: LinkPin,
     provider: Arc<CryptoProvider>,
+}
+
+impl PinnedGateway {
+    /// The gateway of this key.
+    pub fn new(pin: LinkPin) -> Self {
+        Self { pin, provider: provider() }
+    }
 }
 
 impl ServerCertVerifier for PinnedGateway {

@@ -13,7 +13,7 @@ mod stream;
 mod table;
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -67,6 +67,12 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("addresses", &self.addresses()).finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     table: Mutex<Table>,
     instance: [u8; 16],
@@ -88,7 +94,8 @@ impl Registry {
     pub async fn start(listen: &[SocketAddr], key: LinkKey) -> Result<Self, StartError> {
         let config = server::config(&key)?;
         let open = |address: &SocketAddr| {
-            server::listen(*address, config.clone()).map_err(|error| StartError::Listen(*address, error))
+            server::listen(*address, &key, config.clone())
+                .map_err(|error| StartError::Listen(*address, error))
         };
         let endpoints: Vec<_> = listen.iter().map(open).collect::<Result<_, _>>()?;
         let mut instance = [0; 16];

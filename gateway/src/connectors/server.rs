@@ -1,13 +1,15 @@
 //! Listens for connectors: the UDP socket and the TLS of the gateway's end.
 //! It admits nobody: any Ed25519 key that proves itself gets through the handshake, so that an unknown
 //! one can be told apart and named; the table decides right after.
-//! Always true: a client without a proven key does not get through.
+//! Always true: a client without a proven key does not get through; a link of an earlier process of
+//! ours is reset at its first packet, so that connectors notice a restart.
 
 use std::{
     io,
     net::{SocketAddr, UdpSocket},
     os::fd::AsRawFd,
     sync::Arc,
+    time::Duration,
 };
 
 use connector::{
@@ -18,7 +20,14 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 use protocol::{key::LinkPin, link::ALPN};
-use quinn::{Connection, Endpoint, EndpointConfig, ServerConfig, crypto::rustls::QuicServerConfig};
+use quinn::{
+    Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig,
+    crypto::rustls::QuicServerConfig,
+};
+use ring::{
+    hmac::{self, HMAC_SHA256},
+    rand::{SecureRandom, SystemRandom},
+};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -34,6 +43,8 @@ use rustls::{
 const STREAMS_OF_CONNECTOR: u32 = 1;
 /// Handshakes that may wait to be looked at.
 const MAX_WAITING: usize = 1024;
+/// Of connection ids, in bytes: enough that nobody guesses one.
+const ID_LENGTH: usize = 8;
 
 /// The gateway's end: shows `key`, asks for a key.
 pub(super) fn config(key: &LinkKey) -> Result<ServerConfig, Error> {
@@ -54,7 +65,7 @@ pub(super) fn config(key: &LinkKey) -> Result<ServerConfig, Error> {
 }
 
 /// Listens on one address; an IPv6 one is IPv6 alone, so that the IPv4 one can be had beside it.
-pub(super) fn listen(address: SocketAddr, config: ServerConfig) -> io::Result<Endpoint> {
+pub(super) fn listen(address: SocketAddr, key: &LinkKey, config: ServerConfig) -> io::Result<Endpoint> {
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let fd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
     if address.is_ipv6() {
@@ -63,7 +74,36 @@ pub(super) fn listen(address: SocketAddr, config: ServerConfig) -> io::Result<En
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     let socket = UdpSocket::from(fd);
     quic::widen(&socket);
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(quinn::TokioRuntime))
+    let endpoint = with_lasting_resets(key, socket.local_addr()?);
+    Endpoint::new(endpoint, Some(config), socket, Arc::new(quinn::TokioRuntime))
+}
+
+/// After a restart, resets are the same and connectors believe them (RFC 9000 section 10.3.2). Each
+/// address has its own, or one endpoint would give away the resets of another's links (section 21.11).
+fn with_lasting_resets(key: &LinkKey, address: SocketAddr) -> EndpointConfig {
+    let secret = key.derive(&format!("stateless reset {address}"));
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(HMAC_SHA256, &secret)));
+    config.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
+    config
+}
+
+/// Ids without a mark of the process: quinn's own would not reset those of an earlier one.
+struct RandomIds(SystemRandom);
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; ID_LENGTH];
+        self.0.fill(&mut id).expect("the system gives randomness");
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        ID_LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The key that the other end of a connection has proven.

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// One configured connector.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ConnectorStatus {
     /// Its name.
     pub id: ConnectorId,

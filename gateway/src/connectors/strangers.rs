@@ -13,7 +13,7 @@ const MAX: usize = 32;
 const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// Somebody who was turned away.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Stranger {
     /// The key it showed, if it came so far.
     pub key: Option<String>,

@@ -7,6 +7,7 @@ use gateway::connectors::{LinkKey, LinkStream, OpenError};
 use protocol::link::LinkEnd;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    runtime::Runtime,
     time::timeout,
 };
 
@@ -127,6 +128,18 @@ async fn the_gateway_drains() {
     assert_eq!(end_of(&mut flow).await, None);
     drop(flow);
     timeout(HANG, drained).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_gateway_is_noticed_before_the_link_is_given_up() {
+    let home = Runtime::new().unwrap();
+    let mut rig = home.spawn(Rig::start()).await.unwrap();
+    let _agent = rig.connector("fra-1").await;
+    home.shutdown_background();
+    let rig = rig.restart().await;
+    // A silent gateway would be given up after ten seconds; one that resets old links, much sooner.
+    timeout(Duration::from_secs(8), rig.linked("fra-1")).await.unwrap();
+    assert!(rig.open(&echo().await).await.is_ok());
 }
 
 async fn echoes(flow: &mut LinkStream) -> bool {

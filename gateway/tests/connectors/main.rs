@@ -9,3 +9,4 @@ mod flows;
 mod life;
 mod rig;
 mod targets;
+mod thief;

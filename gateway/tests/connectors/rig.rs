@@ -41,16 +41,35 @@ pub struct Rig {
     pub registry: Registry,
     pub address: SocketAddr,
     pub pin: LinkPin,
+    pem: String,
     specs: Vec<ConnectorSpec>,
 }
 
 impl Rig {
     pub async fn start() -> Self {
-        let key = key();
-        let pin = key.pin();
-        let registry = Registry::start(&["127.0.0.1:0".parse().unwrap()], key).await.unwrap();
+        let pem = LinkKey::generate();
+        let pin = copy_of(&pem).pin();
+        let registry = Registry::start(&["127.0.0.1:0".parse().unwrap()], copy_of(&pem)).await.unwrap();
         let address = registry.addresses()[0];
-        Self { registry, address, pin, specs: Vec::new() }
+        Self { registry, address, pin, pem, specs: Vec::new() }
+    }
+
+    /// Starts again where a registry, whose runtime is gone, has been.
+    pub async fn restart(self) -> Self {
+        let Self { registry, address, pin, pem, specs } = self;
+        drop(registry);
+        let again = async {
+            loop {
+                // The address is free when the runtime has let go of it.
+                match Registry::start(&[address], copy_of(&pem)).await {
+                    Ok(registry) => return registry,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let registry = timeout(HANG, again).await.unwrap();
+        registry.configure(specs.clone());
+        Self { registry, address, pin, pem, specs }
     }
 
     /// Configures one more connector, whose key it returns as PEM.
