@@ -3,11 +3,13 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use connector::dial::Site;
 use policy::Engine;
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -124,6 +126,11 @@ impl Files {
         )
     }
 
+    /// What the gateway itself may dial, on this machine.
+    pub fn local(&self) -> io::Result<Site> {
+        Site::here(self.config.sites.local.clone().unwrap_or_default())
+    }
+
     fn warnings(&self) -> Vec<String> {
         let lints = self.engine.lints().iter().map(ToString::to_string);
         self.config.warnings.iter().cloned().chain(lints).collect()
@@ -229,18 +236,19 @@ impl Loader {
                 "the change removes forbid {names}: say `doorward policy load` if that is meant"
             ));
         }
-        let cut = self.put(&files).await;
+        let local = files.local().map_err(|error| error.to_string())?;
+        let cut = self.put(&files, local).await;
         let warnings = files.warnings();
         self.files = files;
         let engine = &self.files.engine;
         Ok(Loaded { policies: engine.fingerprint(), count: engine.len(), forbids_removed, cut, warnings })
     }
 
-    async fn put(&self, files: &Files) -> usize {
+    async fn put(&self, files: &Files, local: Site) -> usize {
         let snapshot = Arc::new(files.snapshot(self.live.snapshot().epoch() + 1));
         let cut = self.live.put(snapshot.clone());
         self.data_plane.send(Command::Peers(snapshot.peers(), snapshot.echo().collect())).await;
-        self.dialer.set_local(files.config.sites.local.clone().unwrap_or_default());
+        self.dialer.set_local(local);
         if let Some(registry) = &self.registry {
             registry.configure(connector_specs(&files.config));
         }

@@ -56,7 +56,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let live = Live::new(Arc::new(files.snapshot(1)));
     let (packets, net) = packet_path(&files.config, &live)?;
     let registry = link_listener(&files.config).await?;
-    let dialer = Dialer::new(registry.clone(), files.config.sites.local.clone().unwrap_or_default());
+    let dialer = Dialer::new(registry.clone(), files.local()?);
     let denials = Denials::default();
     let names = Names::new(live.clone(), packets.handle.clone());
     let gate = Gate::new(live.clone(), denials.clone());

@@ -19,9 +19,10 @@ pub use self::{accept::accept_all, pending::Pending, table::FlowRow};
 use self::{decide::Asked, table::Flows};
 use crate::{
     access::{self, Denied, DenyReason, ResourceId},
+    connectors::OpenError,
     dataplane::{Command, DataPlane},
     denials::Denials,
-    dial::{DialError, Dialer},
+    dial::{Dialer, Upstream},
     gate::FrontFlow,
     http::HttpFront,
     limits::Descriptors,
@@ -194,7 +195,7 @@ impl Shell {
         socket
     }
 
-    async fn relay(&self, flow: &Flow, socket: TcpStream, upstream: crate::dial::Upstream, row: &table::Row) {
+    async fn relay(&self, flow: &Flow, socket: TcpStream, upstream: Upstream, row: &table::Row) {
         let ended = tcp::relay(socket, upstream, row.cut()).await;
         if ended.how == End::Closed {
             self.0.data_plane.send(Command::Finished(flow.id)).await;
@@ -250,14 +251,14 @@ impl Shell {
     }
 
     /// Refused by the target is refused; everything else says unreachable.
-    async fn unreachable(&self, flow: &Flow, asked: &Asked, error: &DialError) {
+    async fn unreachable(&self, flow: &Flow, asked: &Asked, error: &OpenError) {
         tracing::warn!(target: "flow", flow = flow.id.0, device = %flow.device, resource = %asked.resource,
             to = %flow.key.target, %error, "cannot open the target");
         let refusal = match error {
-            DialError::Refused => Refusal::Rst,
-            DialError::NotAllowed(_) => Refusal::Prohibited,
-            DialError::NoConnector | DialError::Overloaded => Refusal::NetUnreachable,
-            DialError::Unreachable | DialError::Timeout | DialError::NameNotFound => Refusal::HostUnreachable,
+            OpenError::Refused => Refusal::Rst,
+            OpenError::NotAllowed(_) => Refusal::Prohibited,
+            OpenError::NoConnector | OpenError::Overloaded => Refusal::NetUnreachable,
+            OpenError::Unreachable | OpenError::Timeout | OpenError::NameNotFound => Refusal::HostUnreachable,
         };
         self.0.data_plane.send(Command::Refuse(flow.id, refusal)).await;
     }

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use crate::{
         access::{Denied, DenyReason},
-        dial::DialError,
+        connectors::OpenError,
     };
 
     fn denied() -> Refusal {
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn an_unreachable_app_is_not_the_persons_fault() {
-        let page = render(&Refusal::Unreachable(DialError::NoConnector), Form::Page, "h", "r");
+        let page = render(&Refusal::Unreachable(OpenError::NoConnector), Form::Page, "h", "r");
         assert!(page.contains("The fault is at the app or its site"), "{page}");
         assert!(page.contains("You are allowed to open it"), "{page}");
     }

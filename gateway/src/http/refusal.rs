@@ -8,7 +8,7 @@ use protocol::time::Timestamp;
 use super::{head::HeadError, origin::CrossSite, path::PathError};
 use crate::{
     access::{Denied, DenyReason},
-    dial::DialError,
+    connectors::OpenError,
 };
 
 /// Why a request is not answered by its app.
@@ -27,7 +27,7 @@ pub enum Refusal {
     /// The policies say no.
     Denied(Denied),
     /// The app's site cannot reach it.
-    Unreachable(DialError),
+    Unreachable(OpenError),
     /// The app broke off before it answered.
     BrokeOff,
     /// The app did not answer in time.
@@ -66,8 +66,8 @@ impl Refusal {
             Self::Head(_) | Self::Path(_) | Self::NotHttp => 400,
             Self::Method => 405,
             Self::CrossSite(_) | Self::Denied(_) => 403,
-            Self::Unreachable(DialError::Timeout) | Self::Silent => 504,
-            Self::Unreachable(DialError::Overloaded) => 503,
+            Self::Unreachable(OpenError::Timeout) | Self::Silent => 504,
+            Self::Unreachable(OpenError::Overloaded) => 503,
             Self::Unreachable(_) | Self::BrokeOff => 502,
             Self::Internal => 500,
         }

@@ -38,7 +38,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::{Open, Permit},
     config::{AppSpec, HttpSpec},
-    dial::{DialError, Dialer, Upstream},
+    connectors::OpenError,
+    dial::{Dialer, Upstream},
 };
 
 /// Longer than the dialler's own limit, which gives the clearer error.
@@ -58,7 +59,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Attempt {
     permit: Mutex<Option<Permit<Open>>>,
-    error: Mutex<Option<DialError>>,
+    error: Mutex<Option<OpenError>>,
 }
 
 impl Attempt {
@@ -68,7 +69,7 @@ impl Attempt {
     }
 
     /// Why nothing was opened.
-    pub fn error(&self) -> Option<DialError> {
+    pub fn error(&self) -> Option<OpenError> {
         lock(&self.error).clone()
     }
 }
