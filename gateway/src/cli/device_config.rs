@@ -1,13 +1,13 @@
 //! `doorward device config`: what a person pastes or scans into the WireGuard app.
 //! It knows no device's private key, unless it has just made one; that one is printed and not kept.
 
-use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use std::path::Path;
 
 use protocol::{
     id::{DeviceId, IdError},
     key::WgKey,
 };
+use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 
 use super::{
     new_key::{self, NoKey},

@@ -9,8 +9,8 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use connector::key::LinkKey;
 use protocol::{config::Secret, key::LinkPin};
-use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData};
 
 /// What is wrong with a key file, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -70,15 +70,9 @@ pub(super) fn wireguard(file: &Path) -> Result<Secret<[u8; 32]>, KeyFileError> {
 /// Reads a link key: its PEM text and what the other end pins.
 pub(super) fn link(file: &Path) -> Result<(Secret<String>, LinkPin), KeyFileError> {
     let pem = read(file, "`doorward init` makes one")?;
-    let pin = link_pin(pem.expose()).ok_or_else(|| content(file, "a link key: PEM, PKCS #8, Ed25519"))?;
+    let key = LinkKey::from_pem(pem.expose());
+    let pin = key.map_err(|_| content(file, "a link key: PEM, PKCS #8, Ed25519"))?.pin();
     Ok((pem, pin))
-}
-
-/// What the other end pins: SHA-256 of the SubjectPublicKeyInfo. `None` if `pem` is no Ed25519 key.
-pub fn link_pin(pem: &str) -> Option<LinkPin> {
-    let pair = KeyPair::from_pem(pem).ok().filter(|pair| pair.is_compatible(&PKCS_ED25519))?;
-    let digest = ring::digest::digest(&ring::digest::SHA256, &pair.subject_public_key_info());
-    digest.as_ref().try_into().ok().map(LinkPin)
 }
 
 fn content(file: &Path, what: &'static str) -> KeyFileError {
@@ -160,13 +154,10 @@ mod tests {
 
     #[test]
     fn link_keys_are_ed25519() {
-        let good = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let (pem, pin) = link(&written("link", &good.serialize_pem(), 0o600)).unwrap();
-        assert_eq!(link_pin(pem.expose()), Some(pin));
-        let other = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        assert!(matches!(
-            link(&written("p256", &other.serialize_pem(), 0o600)),
-            Err(KeyFileError::Content { .. })
-        ));
+        let good = LinkKey::generate();
+        let (pem, pin) = link(&written("link", &good, 0o600)).unwrap();
+        assert_eq!((pem.expose(), pin), (&good, LinkKey::from_pem(&good).unwrap().pin()));
+        let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
+        assert!(matches!(link(&written("p256", &other, 0o600)), Err(KeyFileError::Content { .. })));
     }
 }
