@@ -261,13 +261,13 @@ impl Worker {
             Command::Refuse(flow, refusal) => self.tunnel.decide(flow, Verdict::Refuse(refusal), now),
             Command::Accepted(key, isn) => {
                 // A flow that ended meanwhile has told so by an event.
-                let _ = self.tunnel.accepted(key, isn, now);
+                let _ = self.tunnel.accepted(key, isn);
             }
             Command::Cut(flow) => self.tunnel.cut(flow, now),
             Command::Finished(flow) => self.tunnel.finished(flow, now),
             Command::SendUdp { from, to, payload } => self.tunnel.send_udp(from, to, &payload, now),
             Command::Peers(peers, echo) => {
-                self.tunnel.set_peers(peers, now);
+                self.tunnel.set_peers(&peers, now);
                 self.tunnel.set_echo(echo.into_iter().collect());
             }
             // Whoever asked may have stopped waiting.
@@ -311,15 +311,16 @@ impl Worker {
             sent: peer.sent,
         };
         let mut counters: BTreeMap<_, _> =
-            self.tunnel.counters().iter().map(|(name, count)| (name.to_owned(), count)).collect();
+            self.tunnel.counters().iter().map(|(what, count)| (what.name().to_owned(), count)).collect();
         counters.insert("datagrams_unsent".to_owned(), self.lost.datagrams);
         counters.insert("datagrams_too_long".to_owned(), self.received.truncated());
         counters.insert("packets_unwritten".to_owned(), self.lost.packets);
-        Report { peers: self.tunnel.peers().map(peer).collect(), counters, flows: self.tunnel.flows().count() }
+        let peers = self.tunnel.peers().into_iter().map(peer).collect();
+        Report { peers, counters, flows: self.tunnel.flows().len() }
     }
 
     fn known(&self) -> Known {
-        Known { endpoints: self.tunnel.endpoints().collect(), stamps: self.tunnel.stamps().collect() }
+        Known { endpoints: self.tunnel.endpoints(), stamps: self.tunnel.stamps() }
     }
 }
 

@@ -21,7 +21,7 @@ use tunnel::{Event, Gone, PrivateKey, Tunnel};
 use crate::{
     access::DenyReason,
     config::{Config, Namespace},
-    connectors::Registry,
+    connectors::{LinkKey, Registry},
     dataplane::{self, Command, DataPlane},
     denials::Denials,
     desk::Desk,
@@ -146,12 +146,12 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
     });
     let now = std::time::Instant::now();
     let snapshot = live.snapshot();
-    tunnel.set_peers(snapshot.peers(), now);
+    tunnel.set_peers(&snapshot.peers(), now);
     tunnel.set_echo(snapshot.echo().collect());
     match peerfile::read(&config.gateway.state) {
         Ok(known) => {
-            tunnel.restore_endpoints(known.endpoints);
-            tunnel.restore_stamps(known.stamps);
+            tunnel.restore_endpoints(&known.endpoints);
+            tunnel.restore_stamps(&known.stamps);
         }
         Err(error) => tracing::warn!(%error, "peers.json is unreadable: clients come back by themselves, later"),
     }
@@ -167,7 +167,8 @@ fn seed() -> anyhow::Result<u64> {
 
 async fn link_listener(config: &Config) -> anyhow::Result<Option<Registry>> {
     let Some(listener) = &config.connectors.listener else { return Ok(None) };
-    let registry = Registry::start(&listener.listen, listener.private_key.expose()).await.context("the connector listener")?;
+    let key = LinkKey::from_pem(listener.private_key.expose()).context("connectors.private_key")?;
+    let registry = Registry::start(&listener.listen, key).await?;
     registry.configure(reload::connector_specs(config));
     Ok(Some(registry))
 }
@@ -245,7 +246,6 @@ async fn drain_all(drain: &watch::Sender<bool>, flows: &FlowSet, front: &HttpFro
     tracing::info!(seconds = DRAIN.as_secs(), "draining: no new connections; open ones may end");
     // Every flow has ended when nobody watches any more.
     let _ = drain.send(true);
-    front.drain().await;
     let mut terminate = signal(SignalKind::terminate()).ok();
     let again = async {
         match &mut terminate {
@@ -253,8 +253,9 @@ async fn drain_all(drain: &watch::Sender<bool>, flows: &FlowSet, front: &HttpFro
             None => std::future::pending().await,
         }
     };
+    let ended = async { tokio::join!(front.drain(), flows.ended()) };
     tokio::select! {
-        () = flows.ended() => {}
+        _ = ended => {}
         () = tokio::time::sleep(DRAIN) => {}
         _ = again => {}
     }

@@ -20,7 +20,7 @@ use super::{
     upstream::Attempt,
 };
 use crate::{
-    config::app::{AppKind, AppSpec, HttpSpec},
+    config::{AppKind, AppSpec, HttpSpec},
     gate::{Gate, HttpQuestion},
     live::LiveGuard,
 };

@@ -9,7 +9,7 @@ use pingora::{Result, http::RequestHeader};
 use policy::facts::User;
 use protocol::id::GroupId;
 
-use crate::config::app::IdentityHeaders;
+use crate::config::IdentityHeaders;
 
 /// Beginnings of header names by which apps are told who asks or what was asked for.
 const OURS: [&str; 9] = [

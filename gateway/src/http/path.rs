@@ -2,7 +2,7 @@
 //! It does not decide, and it never looks at the query beyond keeping it.
 //! Always true: the first reading is the path that is forwarded, and no reading has a dot segment.
 
-use crate::config::app::PathMode;
+use crate::config::PathMode;
 
 /// Why a request target is refused; `Display` is for the person who sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

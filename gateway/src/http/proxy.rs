@@ -29,7 +29,7 @@ use super::{
     refusal::Refusal,
     upstream::{self, Link, Opener, TUNNEL_TIMEOUT},
 };
-use crate::{access::DenyReason, config::app::AppKind, dial::Dialer, gate::Gate};
+use crate::{access::DenyReason, config::AppKind, dial::Dialer, gate::Gate};
 
 /// Between two requests; browsers keep connections for minutes, so we close first, and seldom.
 const KEEP_ALIVE_SECONDS: u64 = 70;

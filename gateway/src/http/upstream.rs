@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Open, Permit},
-    config::app::{AppSpec, HttpSpec},
+    config::{AppSpec, HttpSpec},
     dial::{DialError, Dialer, Upstream},
 };
 

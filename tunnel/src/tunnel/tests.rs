@@ -351,6 +351,13 @@ fn cut_where_says_what_it_cut() {
     assert_eq!(world.devices[0].inbox.len(), 2);
 }
 
+#[test]
+fn the_core_can_be_given_to_a_thread() {
+    fn sendable<T: Send>() {}
+    sendable::<crate::Tunnel>();
+    sendable::<crate::peer::Client>();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
