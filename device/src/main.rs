@@ -48,9 +48,8 @@ the setting to change.";
 const RUN_HELP: &str = "\
 The command runs as you, in a network of its own: it reaches what AllowedIPs
 names, resolves names by the DNS lines, and sees nothing else. Your computer's
-addresses, routes and resolver are not touched, and nothing remains afterwards.
-What the command leaves running in the background loses its network when the
-command ends.
+addresses, routes and resolver are not touched, and nothing remains afterwards:
+what the command left running in the background ends with it.
 
 Exit status: the command's own; 128 and the signal's number if a signal ended
 it; 127 if there is no such command, 126 if it cannot be executed, 125 if the

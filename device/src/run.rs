@@ -8,7 +8,7 @@ use std::{
     io,
     net::{SocketAddr, ToSocketAddrs},
     os::unix::process::ExitStatusExt,
-    process::{Child, ExitStatus},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
@@ -16,11 +16,6 @@ use netio::{
     device_ns::{self, DeviceNet, SpawnError},
     poll::Poller,
     udp::BindError,
-};
-use nix::{
-    errno::Errno,
-    sys::signal::{Signal, kill},
-    unistd::Pid,
 };
 use tunnel::peer::{Client, ClientConfig};
 
@@ -71,7 +66,7 @@ pub fn run(config: &Config, command: &[OsString]) -> Result<ExitStatus, RunError
     let endpoint = resolve(&config.peer.endpoint)?;
     let udp = carrier::bind(endpoint)?;
     let signals = Signals::block()?;
-    let DeviceNet { tun, sockets, child, notes } = device_ns::spawn(&network(config), command)?;
+    let DeviceNet { tun, sockets, command, notes } = device_ns::spawn(&network(config), command)?;
     notes.iter().for_each(|note| tell(note));
     let now = Instant::now();
     let client = client(config, endpoint, now);
@@ -79,7 +74,7 @@ pub fn run(config: &Config, command: &[OsString]) -> Result<ExitStatus, RunError
         carrier: Carrier::new(config, client, tun, udp),
         poller: Poller::new()?,
         signals,
-        child,
+        command,
         advice: Advice::new(now),
         endpoint: format!("{} ({endpoint})", config.peer.endpoint),
         public_key: config.interface.private_key.public().to_string(),
@@ -121,7 +116,7 @@ struct Session {
     carrier: Carrier,
     poller: Poller,
     signals: Signals,
-    child: Child,
+    command: device_ns::Running,
     advice: Advice,
     endpoint: String,
     public_key: String,
@@ -135,7 +130,7 @@ impl Session {
         self.carrier.time_passed(Instant::now());
         loop {
             self.turn(self.advice.deadline())?;
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.command.try_wait()? {
                 self.farewell()?;
                 return Ok(status);
             }
@@ -172,7 +167,7 @@ impl Session {
     fn pass_signals_on(&self) -> io::Result<()> {
         while let Some(heard) = self.signals.next()? {
             match heard {
-                Heard::Forward(signal) => send(&self.child, signal)?,
+                Heard::Forward(signal) => self.command.signal(signal)?,
                 Heard::Child | Heard::Everyone => {}
             }
         }
@@ -197,17 +192,6 @@ impl Session {
     }
 }
 
-/// The command is not reaped before its end is seen, so its id is still its own.
-fn send(child: &Child, signal: Signal) -> io::Result<()> {
-    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-    match kill(Pid::from_raw(pid), signal) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        // It became another user (a set-user-id program): the terminal still reaches it.
-        Err(Errno::EPERM) => Ok(()),
-        Err(other) => Err(other.into()),
-    }
-}
-
 /// What a shell makes of an end: the command's own code, or 128 and the signal.
 pub fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
@@ -216,6 +200,8 @@ pub fn exit_code(status: ExitStatus) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::signal::Signal;
+
     use super::*;
 
     #[test]

@@ -157,14 +157,22 @@ fn the_command_has_our_standard_input() {
 }
 
 #[test]
-fn killing_us_kills_the_command() {
+fn killing_us_kills_the_command_and_its_daemons() {
     for who in everyone() {
-        let (mut child, mut stdout, _config) = start(who, "exec cat");
+        let (mut child, mut stdout, _config) = start(who, "setsid sleep 1000 & exec cat");
         let _stdin = child.stdin.take();
         child.kill().unwrap();
         child.wait().unwrap();
-        // It held the other end of this pipe; its death is the end of the stream.
+        // They held the other end of this pipe; when all are dead the stream ends.
         assert_eq!(stdout.read_to_end(&mut Vec::new()).unwrap(), 0);
+    }
+}
+
+#[test]
+fn what_the_command_left_behind_ends_with_it() {
+    for who in everyone() {
+        // Reading its output ends only when nobody holds it any more.
+        assert_eq!(run(who, "(setsid sleep 1000 &) & exit 7").status.code(), Some(7));
     }
 }
 

@@ -1,16 +1,17 @@
 //! Runs one command with a network of its own: private mount and network namespaces (and a user
 //! namespace around them when we have no privileges), one TUN, routes for the given networks only.
 //! It moves no packet. Always true: the command is the caller, with no capability the caller
-//! lacks; the host's network and files are untouched; it dies with the thread that spawned it.
+//! lacks; the host's network and files are untouched; it ends when our end of it is dropped.
 
 use std::{
     ffi::OsString,
+    fmt::Display,
     fs::File,
     io::{self, Read, Seek},
     net::IpAddr,
-    os::{fd::AsFd, unix::process::CommandExt},
+    os::fd::AsFd,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ExitStatus, Stdio},
 };
 
 use ipnet::IpNet;
@@ -18,17 +19,15 @@ use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
     sched::CloneFlags,
-    sys::{
-        prctl::set_pdeathsig,
-        signal::{SigSet, Signal},
-    },
-    unistd::{Pid, getppid, getuid},
+    sys::signal::Signal,
+    unistd::getuid,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{SetUpError, Step},
     helper::{self, Job, Report},
+    keeper,
     netlink::Netlink,
     netns::{self, Identity},
     resolver, sys, sysctl,
@@ -61,10 +60,48 @@ pub struct DeviceNet {
     pub tun: Tun,
     /// The TCP sockets inside.
     pub sockets: Sockets,
-    /// The command itself: a direct child, in our process group.
-    pub child: Child,
+    /// The command itself.
+    pub command: Running,
     /// What could not be had and what serves instead, for the log.
     pub notes: Vec<String>,
+}
+
+/// A command in our process group, under a keeper. When this is dropped, or our process ends by
+/// whatever cause, the command and all it started are killed.
+#[derive(Debug)]
+pub struct Running {
+    keeper: Child,
+    /// The keeper ends the command when this is closed.
+    channel: Option<Channel>,
+}
+
+impl Running {
+    /// How it ended, if it has: with its own code, or 128 and the signal that ended it.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.keeper.try_wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.keeper.wait()
+    }
+
+    /// Sends it a signal, if it has not ended.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let Some(channel) = &self.channel else { return Ok(()) };
+        match channel.send(&(signal as i32), &[]) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.channel = None;
+        // A keeper that cannot be waited for is gone already.
+        drop(self.keeper.wait());
+    }
 }
 
 /// A view of the TCP sockets inside, to see whether what the command wrote has left. While it is
@@ -119,31 +156,33 @@ pub enum SpawnError {
     },
 }
 
-/// Starts `command` (a program, found in PATH, and its arguments) with a network of its own. The
-/// calling thread must live as long as the command: its end kills it (unless the command's file has
-/// capabilities or another user's id, which makes the kernel forget that wish).
+/// Starts `command` (a program, found in PATH, and its arguments) with a network of its own.
 pub fn spawn(spec: &Spec, command: &[OsString]) -> Result<DeviceNet, SpawnError> {
     let helper = helper::start(&Job::Device(spec.clone()), command, Stdio::inherit())?;
     let (mut helper, report, fds) = helper.report()?;
-    // Next the channel is closed by the exec, or it says why there was none.
-    if let Ok(Some((errno, _))) = helper.channel.receive::<i32>() {
-        drop(helper.child.wait());
-        let program = command.first().cloned().unwrap_or_default();
-        return Err(SpawnError::Execute { program, source: io::Error::from_raw_os_error(errno) });
+    let lost = |cause: &dyn Display| {
+        SetUpError::new(Step::Helper, format!("the command was not started: {cause}"), "try again")
+    };
+    match helper.channel.receive::<Result<(), i32>>() {
+        Ok(Some((Ok(()), _))) => {}
+        Ok(Some((Err(errno), _))) => {
+            drop(helper.child.wait());
+            let program = command.first().cloned().unwrap_or_default();
+            return Err(SpawnError::Execute { program, source: io::Error::from_raw_os_error(errno) });
+        }
+        Ok(None) => return Err(helper.failed(lost(&"the helper ended")).into()),
+        Err(error) => return Err(helper.failed(lost(&error)).into()),
     }
     let mut fds = fds.into_iter();
-    let Some(tun) = fds.next() else {
-        let error = SetUpError::new(Step::Helper, "the helper sent no TUN", "check the limit of open files");
-        return Err(helper.failed(error).into());
-    };
+    let Some(tun) = fds.next() else { return Err(helper.failed(lost(&"the helper sent no TUN")).into()) };
     let sockets = Sockets(fds.map(File::from).collect());
     let tun = Tun::from_fd(tun, report.vnet_hdr);
-    Ok(DeviceNet { tun, sockets, child: helper.child, notes: report.notes })
+    let command = Running { keeper: helper.child, channel: Some(helper.channel) };
+    Ok(DeviceNet { tun, sockets, command, notes: report.notes })
 }
 
-/// The helper's part; on success it becomes the command and never returns.
+/// The helper's part; on success it becomes the command's keeper and never returns.
 pub(crate) fn inside(spec: &Spec, command: &[OsString], channel: &Channel) -> Result<(), SetUpError> {
-    let parent = getppid();
     let flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
     let in_user_namespace = netns::enter(flags, Identity::Caller)?;
     keep_mounts_private()?;
@@ -155,10 +194,11 @@ pub(crate) fn inside(spec: &Spec, command: &[OsString], channel: &Channel) -> Re
     let fds: Vec<_> = [tun.as_fd()].into_iter().chain(sockets.0.iter().map(AsFd::as_fd)).collect();
     channel.send(&Ok::<_, SetUpError>(report), &fds).map_err(helper_failed)?;
     drop((tun, sockets));
-    let error = become_command(command, parent, in_user_namespace);
-    // If this cannot be sent either, the parent sees our exit code.
-    drop(channel.send(&error.raw_os_error().unwrap_or(libc::EIO), &[]));
-    std::process::exit(127);
+    if in_user_namespace && getuid().is_root() {
+        // Executing as uid 0 would make it all-powerful inside, which it is not outside.
+        sys::drop_bounding_set().map_err(helper_failed)?;
+    }
+    keeper::keep(command, channel)
 }
 
 /// What we mount must not show on the host; what the host mounts may show here.
@@ -191,29 +231,6 @@ fn configure(spec: &Spec) -> Result<(Tun, Vec<String>), SetUpError> {
         netlink.add_route(INTERFACE, *net)?;
     }
     Ok((tun, notes))
-}
-
-/// Executes the command as the caller: same ids, no more capabilities, default signals. Returns
-/// only why it could not.
-fn become_command(command: &[OsString], parent: Pid, in_user_namespace: bool) -> io::Error {
-    let Some((program, arguments)) = command.split_first() else {
-        return io::ErrorKind::InvalidInput.into();
-    };
-    let prepare = || -> io::Result<()> {
-        if in_user_namespace && getuid().is_root() {
-            // Executing as uid 0 would make it all-powerful inside, which it is not outside.
-            sys::drop_bounding_set()?;
-        }
-        SigSet::empty().thread_set_mask()?;
-        // Last, since changing credentials clears it.
-        set_pdeathsig(Signal::SIGKILL)?;
-        // The parent may have died before that.
-        if getppid() == parent { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
-    };
-    match prepare() {
-        Ok(()) => Command::new(program).args(arguments).exec(),
-        Err(error) => error,
-    }
 }
 
 #[cfg(test)]

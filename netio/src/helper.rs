@@ -10,6 +10,7 @@ use std::{
     process::{Child, Stdio},
 };
 
+use nix::sys::prctl::set_name;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -52,6 +53,8 @@ pub fn dispatch() {
     if args.next().is_none_or(|name| name != NAME) {
         return;
     }
+    // Else it shows as "exe" in ps; a wrong name is no reason to stop.
+    let _ = set_name(c"netio-helper");
     let fd = args.next().and_then(|text| text.to_str()?.parse().ok()).and_then(sys::inherit);
     let Some(fd) = fd else {
         eprintln!("{NAME} is an internal part of this program and is not run by hand");

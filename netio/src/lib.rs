@@ -7,6 +7,7 @@ pub mod device_ns;
 mod error;
 pub mod gateway_ns;
 pub mod helper;
+mod keeper;
 pub mod limits;
 mod netlink;
 mod netns;

@@ -14,7 +14,14 @@ use std::{
     process::Command,
 };
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl::set_pdeathsig,
+        signal::{SigSet, Signal},
+    },
+    unistd::{getpid, getppid},
+};
 
 nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
 nix::ioctl_write_int_bad!(tun_set_offload, libc::TUNSETOFFLOAD);
@@ -71,6 +78,20 @@ pub(crate) fn reexec(name: &str, fd: &OwnedFd, rest: &[OsString]) -> Command {
     // number would make it fail, and the spawn with it.
     unsafe { command.pre_exec(move || Ok(Errno::result(libc::fcntl(number, libc::F_SETFD, 0)).map(drop)?)) };
     command
+}
+
+/// Has the kernel kill the command when the calling thread ends, and gives it an empty signal mask.
+pub(crate) fn die_with_parent(command: &mut Command) {
+    let parent = getpid();
+    let prepare = move || {
+        SigSet::empty().thread_set_mask()?;
+        set_pdeathsig(Signal::SIGKILL)?;
+        // The parent may have ended before that.
+        if getppid() == parent { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+    };
+    // SAFETY: between fork and exec only sigprocmask, prctl and getppid are called, which are
+    // async-signal-safe, and no memory is allocated.
+    unsafe { command.pre_exec(prepare) };
 }
 
 /// Attaches an open /dev/net/tun to a new interface called `name`, with no offloads.

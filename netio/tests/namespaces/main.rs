@@ -198,7 +198,7 @@ fn in_device(script: &str) -> Result<(String, Tun), Failed> {
     let script = format!("exec > {}\n{script}", out.display());
     let command = ["sh", "-ec", &script].map(Into::into);
     let mut net = device_ns::spawn(&device(&["100.64.0.1"])?, &command)?;
-    let status = net.child.wait()?;
+    let status = net.command.wait()?;
     let text = fs::read_to_string(&out)?;
     fs::remove_file(&out)?;
     if status.success() { Ok((text, net.tun)) } else { Err(format!("{status}: {text}").into()) }
@@ -245,7 +245,7 @@ fn unsent_is_seen() -> Outcome {
             break packet;
         }
     };
-    assert!(net.child.wait()?.success());
+    assert!(net.command.wait()?.success());
     assert!(net.sockets.unsent()?, "the text and the goodbye are not acknowledged");
     answer(&mut net.tun, &last, ACK)?;
     let begin = Instant::now();
