@@ -113,33 +113,47 @@ mod tests {
 
     use super::*;
 
-    fn written(name: &str, text: &str, mode: u32) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("doorward-key-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let file = folder.join(name);
-        fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-        file
+    /// A folder that is gone with the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("doorward-key-{}-{name}", std::process::id()));
+            fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn put(&self, text: &str, mode: u32) -> PathBuf {
+            let file = self.0.join("a.key");
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            file
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
     }
 
     #[test]
     fn a_key_is_read_and_never_printed() {
-        let file = written("good", &format!("{}\n", STANDARD.encode([7; 32])), 0o600);
-        let key = wireguard(&file).unwrap();
+        let folder = Folder::new("read");
+        let key = wireguard(&folder.put(&format!("{}\n", STANDARD.encode([7; 32])), 0o600)).unwrap();
         assert_eq!((*key.expose(), format!("{key:?}").as_str()), ([7; 32], "(hidden)"));
-        for (name, text) in [("short", "abc"), ("zero", &STANDARD.encode([0; 32])), ("empty", "")] {
-            assert!(
-                matches!(wireguard(&written(name, text, 0o600)), Err(KeyFileError::Content { .. })),
-                "{name}"
-            );
+        for text in ["abc", &STANDARD.encode([0; 32]), ""] {
+            let refused = wireguard(&folder.put(text, 0o600));
+            assert!(matches!(refused, Err(KeyFileError::Content { .. })), "{text}");
         }
     }
 
     #[test]
     fn others_must_not_read_it() {
+        let folder = Folder::new("mode");
         for mode in [0o640, 0o604, 0o660, 0o620] {
-            let file = written("open", &STANDARD.encode([7; 32]), mode);
-            let error = wireguard(&file).expect_err("refused").to_string();
+            let error =
+                wireguard(&folder.put(&STANDARD.encode([7; 32]), mode)).expect_err("refused").to_string();
             assert!(error.contains(&format!("mode {mode:04o}")) && error.contains("chmod 600"), "{error}");
         }
     }
@@ -154,10 +168,11 @@ mod tests {
 
     #[test]
     fn link_keys_are_ed25519() {
+        let folder = Folder::new("link");
         let good = LinkKey::generate();
-        let (pem, pin) = link(&written("link", &good, 0o600)).unwrap();
+        let (pem, pin) = link(&folder.put(&good, 0o600)).unwrap();
         assert_eq!((pem.expose(), pin), (&good, LinkKey::from_pem(&good).unwrap().pin()));
         let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
-        assert!(matches!(link(&written("p256", &other, 0o600)), Err(KeyFileError::Content { .. })));
+        assert!(matches!(link(&folder.put(&other, 0o600)), Err(KeyFileError::Content { .. })));
     }
 }
