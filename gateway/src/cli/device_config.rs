@@ -1,13 +1,13 @@
 //! `doorward device config`: what a person pastes or scans into the WireGuard app.
 //! It knows no device's private key, unless it has just made one; that one is printed and not kept.
 
-use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use protocol::{
     id::{DeviceId, IdError},
     key::WgKey,
 };
+use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 
 use super::{
     new_key::{self, NoKey},
@@ -30,13 +30,19 @@ pub struct Options {
     pub qr: bool,
 }
 
-/// What to print where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What to print where; it may hold a private key, so that its `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Printed {
     /// The configuration or its code: for standard output.
     pub out: String,
     /// What the operator has to know or do: for standard error.
     pub notes: String,
+}
+
+impl fmt::Debug for Printed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
 }
 
 /// Why there is no configuration; the operator's to mend.

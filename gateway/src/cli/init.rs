@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use connector::key::LinkKeyError;
+
 use super::new_key::{self, NoKey};
 
 const DOORWARD: &str = include_str!("init/doorward.toml");
@@ -36,6 +38,9 @@ pub enum InitError {
     /// No randomness.
     #[error(transparent)]
     NoKey(#[from] NoKey),
+    /// No link key.
+    #[error(transparent)]
+    NoLinkKey(#[from] LinkKeyError),
 }
 
 fn list(files: &[PathBuf]) -> String {
@@ -107,7 +112,7 @@ Next:
        doorward device config NAME --new-key --config {at}/doorward.toml
   4. Say who may do what in {at}/policies.
   5. doorward check --config {at}/doorward.toml
-  6. doorward run --config {at}/doorward.toml
+  6. doorward gateway --config {at}/doorward.toml
 
 A connector pins the gateway's link key: gateway_key = \"{pin}\" in its connector.toml.
 "

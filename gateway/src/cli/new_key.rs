@@ -1,17 +1,15 @@
 //! Makes private keys: for the gateway, and for a device when its owner asks for one.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use connector::key::{LinkKey, LinkKeyError};
 use protocol::{
     config::Secret,
     key::{LinkPin, WgKey},
 };
-use rcgen::{KeyPair, PKCS_ED25519};
 use ring::rand::{SecureRandom, SystemRandom};
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use crate::config::link_pin;
-
-/// The system has no randomness to give, or the key made of it is not usable.
+/// The system has no randomness to give.
 #[derive(Debug, thiserror::Error)]
 #[error("the system gave no random numbers: no key was made")]
 pub struct NoKey;
@@ -27,9 +25,9 @@ pub(super) fn wireguard() -> Result<(Secret<String>, WgKey), NoKey> {
 }
 
 /// A link key in PEM, and what the other end pins.
-pub(super) fn link() -> Result<(Secret<String>, LinkPin), NoKey> {
-    let pem = KeyPair::generate_for(&PKCS_ED25519).map_err(|_| NoKey)?.serialize_pem();
-    let pin = link_pin(&pem).ok_or(NoKey)?;
+pub(super) fn link() -> Result<(Secret<String>, LinkPin), LinkKeyError> {
+    let pem = LinkKey::generate();
+    let pin = LinkKey::from_pem(&pem)?.pin();
     Ok((Secret::new(pem), pin))
 }
 

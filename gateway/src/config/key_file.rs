@@ -9,8 +9,8 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use connector::key::LinkKey;
 use protocol::{config::Secret, key::LinkPin};
-use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData};
 
 /// What is wrong with a key file, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -70,15 +70,9 @@ pub(super) fn wireguard(file: &Path) -> Result<Secret<[u8; 32]>, KeyFileError> {
 /// Reads a link key: its PEM text and what the other end pins.
 pub(super) fn link(file: &Path) -> Result<(Secret<String>, LinkPin), KeyFileError> {
     let pem = read(file, "`doorward init` makes one")?;
-    let pin = link_pin(pem.expose()).ok_or_else(|| content(file, "a link key: PEM, PKCS #8, Ed25519"))?;
+    let key = LinkKey::from_pem(pem.expose());
+    let pin = key.map_err(|_| content(file, "a link key: PEM, PKCS #8, Ed25519"))?.pin();
     Ok((pem, pin))
-}
-
-/// What the other end pins: SHA-256 of the SubjectPublicKeyInfo. `None` if `pem` is no Ed25519 key.
-pub fn link_pin(pem: &str) -> Option<LinkPin> {
-    let pair = KeyPair::from_pem(pem).ok().filter(|pair| pair.is_compatible(&PKCS_ED25519))?;
-    let digest = ring::digest::digest(&ring::digest::SHA256, &pair.subject_public_key_info());
-    digest.as_ref().try_into().ok().map(LinkPin)
 }
 
 fn content(file: &Path, what: &'static str) -> KeyFileError {
@@ -119,33 +113,47 @@ mod tests {
 
     use super::*;
 
-    fn written(name: &str, text: &str, mode: u32) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("doorward-key-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let file = folder.join(name);
-        fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-        file
+    /// A folder that is gone with the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("doorward-key-{}-{name}", std::process::id()));
+            fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn put(&self, text: &str, mode: u32) -> PathBuf {
+            let file = self.0.join("a.key");
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            file
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
     }
 
     #[test]
     fn a_key_is_read_and_never_printed() {
-        let file = written("good", &format!("{}\n", STANDARD.encode([7; 32])), 0o600);
-        let key = wireguard(&file).unwrap();
+        let folder = Folder::new("read");
+        let key = wireguard(&folder.put(&format!("{}\n", STANDARD.encode([7; 32])), 0o600)).unwrap();
         assert_eq!((*key.expose(), format!("{key:?}").as_str()), ([7; 32], "(hidden)"));
-        for (name, text) in [("short", "abc"), ("zero", &STANDARD.encode([0; 32])), ("empty", "")] {
-            assert!(
-                matches!(wireguard(&written(name, text, 0o600)), Err(KeyFileError::Content { .. })),
-                "{name}"
-            );
+        for text in ["abc", &STANDARD.encode([0; 32]), ""] {
+            let refused = wireguard(&folder.put(text, 0o600));
+            assert!(matches!(refused, Err(KeyFileError::Content { .. })), "{text}");
         }
     }
 
     #[test]
     fn others_must_not_read_it() {
+        let folder = Folder::new("mode");
         for mode in [0o640, 0o604, 0o660, 0o620] {
-            let file = written("open", &STANDARD.encode([7; 32]), mode);
-            let error = wireguard(&file).expect_err("refused").to_string();
+            let error =
+                wireguard(&folder.put(&STANDARD.encode([7; 32]), mode)).expect_err("refused").to_string();
             assert!(error.contains(&format!("mode {mode:04o}")) && error.contains("chmod 600"), "{error}");
         }
     }
@@ -160,13 +168,11 @@ mod tests {
 
     #[test]
     fn link_keys_are_ed25519() {
-        let good = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let (pem, pin) = link(&written("link", &good.serialize_pem(), 0o600)).unwrap();
-        assert_eq!(link_pin(pem.expose()), Some(pin));
-        let other = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        assert!(matches!(
-            link(&written("p256", &other.serialize_pem(), 0o600)),
-            Err(KeyFileError::Content { .. })
-        ));
+        let folder = Folder::new("link");
+        let good = LinkKey::generate();
+        let (pem, pin) = link(&folder.put(&good, 0o600)).unwrap();
+        assert_eq!((pem.expose(), pin), (&good, LinkKey::from_pem(&good).unwrap().pin()));
+        let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem();
+        assert!(matches!(link(&folder.put(&other, 0o600)), Err(KeyFileError::Content { .. })));
     }
 }

@@ -1,5 +1,5 @@
 //! doorward.toml and directory.toml: from what an operator wrote to values that cannot be wrong.
-//! It reads these files and the key files they name; it starts nothing and reads no policy text.
+//! It reads these files, and the key files and policy texts they name; it starts nothing.
 //! Always true: a [`Config`] or [`Directory`] has passed every check, references included; what is
 //! merely doubtful stands in [`Config::warnings`]; no secret is printed.
 
@@ -36,7 +36,6 @@ pub use self::{
     directory::{DeviceRecord, Directory, load as load_directory},
     dns::Dns,
     gateway::{Gateway, Namespace},
-    key_file::link_pin,
     policy::Policies,
     site::Sites,
     tunnel::{Part, Tunnel},

@@ -44,22 +44,6 @@ impl Mistakes {
     }
 }
 
-impl IntoIterator for Mistakes {
-    type Item = Mistake;
-    type IntoIter = std::vec::IntoIter<Mistake>;
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}
-
-impl<'a> IntoIterator for &'a Mistakes {
-    type Item = &'a Mistake;
-    type IntoIter = std::slice::Iter<'a, Mistake>;
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, mistake) in self.0.iter().enumerate() {

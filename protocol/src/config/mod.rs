@@ -66,6 +66,8 @@ pub fn peek(text: &str, section: &str, key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn mistakes(text: &str, walk: impl FnOnce(&mut Section<'_>) -> Option<()>) -> Vec<String> {
@@ -192,5 +194,20 @@ mod tests {
         assert_eq!(peek(text, "gateway", "state").as_deref(), Some("var"));
         assert_eq!(peek(text, "gateway", "absent"), None);
         assert_eq!(peek("", "gateway", "state"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_stops_the_reader(text in "([a-c\\[\\]{}=.,\"'0-9:#TZü \n-]|a = |\\[\\[b\\]\\]\n){0,40}") {
+            let result = read(Path::new("a.toml"), &text, |s| {
+                s.optional_text::<u8>("a");
+                s.optional_time("a");
+                s.ints_or("a", 0..=9_u8, &[]);
+                s.mistake("a[1]", "not this one");
+                s.sections("b", |s| s.int("c", 0..=9_i64));
+                s.optional_section("c", |s| Some(s.keys()))
+            });
+            prop_assert!(result.is_err());
+        }
     }
 }
