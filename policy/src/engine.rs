@@ -196,7 +196,7 @@ impl Engine {
 
     fn shadow_is_due(&self) -> bool {
         let count = self.shadow.decisions.fetch_add(1, Ordering::Relaxed);
-        self.shadow.every != 0 && count % self.shadow.every == 0
+        self.shadow.every != 0 && count.is_multiple_of(self.shadow.every)
     }
 
     /// A denial, if the oracle says otherwise.
@@ -282,4 +282,93 @@ fn allow(answer: &Answer, until: Option<Timestamp>) -> Decision {
 fn unheard(error: &CedarError, now: Timestamp) -> Decision {
     let reasons = vec![Reason::Error { policy: NOBODY.into(), error: error.to_string() }];
     Decision::Deny { until: Some(now.plus(BLIND)), reasons }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::facts::{Action, App, Proto, Resource, User};
+
+    const POLICIES: &str = r#"
+        @id("open") permit (principal, action, resource);
+        @id("shut") forbid (principal, action, resource) unless { resource.sensitivity < 3 };
+    "#;
+
+    /// Decides one connection to an app of this sensitivity.
+    fn decide(engine: &Engine, sensitivity: u8) -> Decision {
+        let user = User {
+            id: "corp/alice".parse().unwrap(),
+            groups: Default::default(),
+            email: None,
+            contract_end: None,
+        };
+        let app = App {
+            id: "wiki".parse().unwrap(),
+            site: "fra".parse().unwrap(),
+            groups: Default::default(),
+            sensitivity,
+            owners: None,
+            tags: Default::default(),
+        };
+        let request = Request {
+            user: &user,
+            device: None,
+            resource: Resource::App(&app),
+            action: Action::Connect { port: 1, proto: Proto::Tcp },
+            source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        engine.decide(&request, Timestamp::MIN)
+    }
+
+    fn engine() -> Engine {
+        let text = POLICIES.replace(
+            "(principal, action, resource)",
+            "(principal, action == Doorward::Action::\"connect\", resource)",
+        );
+        Engine::load(&[PolicyFile { name: "a".into(), text }], &[]).unwrap()
+    }
+
+    fn contradicted(decision: &Decision, by: &str) -> bool {
+        matches!(decision, Decision::Deny { reasons, .. }
+            if matches!(reasons.as_slice(), [Reason::Error { policy, .. }] if &**policy == by))
+    }
+
+    #[test]
+    fn a_sound_index_is_never_contradicted() {
+        let engine = engine().with_shadow_every(1);
+        assert!(decide(&engine, 1).is_allowed());
+        assert!(!decide(&engine, 3).is_allowed());
+        assert_eq!(engine.shadow_mismatches(), 0);
+    }
+
+    #[test]
+    fn a_lost_forbid_is_noticed_and_denied() {
+        let mut engine = engine().with_shadow_every(1);
+        engine.court.rules[1].acts = 0;
+        assert!(contradicted(&decide(&engine, 3), "shut"));
+        assert_eq!(engine.shadow_mismatches(), 1);
+    }
+
+    #[test]
+    fn a_lost_permit_is_noticed_and_stays_denied() {
+        let mut engine = engine().with_shadow_every(1);
+        engine.court.index = Index::default();
+        assert!(contradicted(&decide(&engine, 1), "open"));
+        assert_eq!(engine.shadow_mismatches(), 1);
+    }
+
+    #[test]
+    fn one_in_so_many_is_compared() {
+        let mut engine = engine().with_shadow_every(3);
+        engine.court.index = Index::default();
+        for _ in 0..7 {
+            assert!(!decide(&engine, 1).is_allowed());
+        }
+        assert_eq!(engine.shadow_mismatches(), 3);
+        let engine = engine.with_shadow_every(0);
+        decide(&engine, 1);
+        assert_eq!(engine.shadow_mismatches(), 3);
+    }
 }

@@ -64,6 +64,14 @@ fn policy(tape: &mut Tape<'_>, n: usize, timely: bool) -> String {
     if tape.chance(12) {
         return trust(tape, n);
     }
+    // Who and where matter less to a test of time: there most policies are about everything.
+    if timely && tape.chance(60) {
+        let about = About { connect: false, http: false, app: false, subnet: false };
+        let when = condition(tape, about, timely, 3);
+        return format!(
+            "@id(\"p{n}\") {effect} (principal, action in Doorward::Action::\"access\", resource) when {{ {when} }};\n"
+        );
+    }
     let principal = tape.one(&[
         "principal",
         "principal in Doorward::Group::\"corp/g0\"",
