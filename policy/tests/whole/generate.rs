@@ -136,7 +136,7 @@ fn trust(tape: &mut Tape<'_>, n: usize) -> String {
 }
 
 fn condition(tape: &mut Tape<'_>, about: About, timely: bool, depth: usize) -> String {
-    let mut inner = |tape: &mut Tape<'_>| condition(tape, about, timely, depth - 1);
+    let inner = |tape: &mut Tape<'_>| condition(tape, about, timely, depth - 1);
     match if depth == 0 { 0 } else { tape.below(8) } {
         3 | 4 => format!("({} && {})", inner(tape), inner(tape)),
         5 => format!("({} || {})", inner(tape), inner(tape)),
