@@ -4,18 +4,17 @@
 
 use std::{
     collections::BTreeSet,
-    fmt::Write,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use cedar_policy::{PolicySet, Schema};
 use protocol::time::Timestamp;
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256};
 
 use crate::{
     answer::Answer,
-    cedar::{self, ActionEntities, CedarError},
+    cedar::{self, ActionEntities, CedarError, Parts},
     decision::{Decision, PolicyId, Reason},
     error::LoadErrors,
     explain,
@@ -23,7 +22,7 @@ use crate::{
     hearing::{Court, Hearing},
     index::Index,
     lint::{self, Lint},
-    load::{self, Loaded, PolicyFile},
+    load::{self, Loaded, Parsed, PolicyFile},
     oracle::Oracle,
     probe,
     rule::Rule,
@@ -45,9 +44,8 @@ const NOBODY: &str = "";
 pub struct Engine {
     court: Court,
     schema: Schema,
-    schema_text: String,
     set: PolicySet,
-    canonical: Vec<(PolicyId, String)>,
+    fingerprint: String,
     lints: Vec<Lint>,
     shadow: Shadow,
 }
@@ -84,10 +82,7 @@ impl Engine {
         let Loaded { zones, schema, schema_text, policies, warnings } = loaded;
         let set = PolicySet::from_policies(policies.iter().map(|(parsed, _)| parsed.policy.clone()))
             .map_err(|e| LoadErrors::whole("policies", e.to_string(), None))?;
-        let canonical = policies
-            .iter()
-            .map(|(parsed, _)| (parsed.id.clone(), cedar::canonical(&parsed.policy)))
-            .collect();
+        let fingerprint = fingerprint(&schema_text, &policies);
         let tiers: BTreeSet<String> = policies.iter().flat_map(|(_, parts)| parts.tiers()).collect();
         let rules: Vec<Rule> =
             policies.into_iter().map(|(parsed, parts)| Rule::new(&parsed, parts, &actions, &zones)).collect();
@@ -97,7 +92,7 @@ impl Engine {
         let court = Court { rules, index, actions, zones, tiers: tiers.into_iter().collect() };
         let shadow =
             Shadow { every: SHADOW_EVERY, decisions: AtomicU64::new(0), mismatches: AtomicU64::new(0) };
-        Ok(Self { court, schema, schema_text, set, canonical, lints, shadow })
+        Ok(Self { court, schema, set, fingerprint, lints, shadow })
     }
 
     /// Compares one in `every` decisions with the oracle; 0 compares none.
@@ -157,16 +152,7 @@ impl Engine {
     /// SHA-256 in hexadecimal over the schema and every policy in canonical spelling, by id: equal
     /// for sets that differ only in layout or in how they are spread over files.
     pub fn fingerprint(&self) -> String {
-        let mut text = String::new();
-        let parts = self.canonical.iter().flat_map(|(id, policy)| [&**id, policy]);
-        for part in std::iter::once(self.schema_text.as_str()).chain(parts) {
-            // The length first, so that no two lists of parts make one text.
-            write!(text, "{}:{part}", part.len()).expect("a String can be written to");
-        }
-        digest(&SHA256, text.as_bytes()).as_ref().iter().fold(String::new(), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("a String can be written to");
-            hex
-        })
+        self.fingerprint.clone()
     }
 
     /// The forbids, by id.
@@ -272,6 +258,21 @@ impl Engine {
             .map(|(policy, error)| Reason::Error { policy: policy.clone(), error: error.clone() });
         forbidden.chain(errors).collect()
     }
+}
+
+fn fingerprint(schema: &str, policies: &[(Parsed, Parts)]) -> String {
+    let mut context = Context::new(&SHA256);
+    // The length first, so that no two lists of parts make one text.
+    let mut add = |part: &str| {
+        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(part.as_bytes());
+    };
+    add(schema);
+    for (parsed, _) in policies {
+        add(&parsed.id);
+        add(&cedar::canonical(&parsed.policy));
+    }
+    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn allow(answer: &Answer, until: Option<Timestamp>) -> Decision {
