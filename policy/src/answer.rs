@@ -57,12 +57,14 @@ impl Answer {
             && self.errors.keys().eq(other.errors.keys())
     }
 
-    /// A policy that only one of the two names.
+    /// A policy that only one of the two names; first of all a guard that only this one does.
     pub(crate) fn difference(&self, other: &Self) -> Option<PolicyId> {
-        let all = |answer: &Self| -> BTreeSet<PolicyId> {
-            answer.permits.iter().chain(&answer.forbids).chain(answer.errors.keys()).cloned().collect()
+        let guards = |answer: &Self| -> BTreeSet<PolicyId> {
+            answer.forbids.iter().chain(answer.errors.keys()).cloned().collect()
         };
-        all(self).symmetric_difference(&all(other)).next().cloned()
+        let (ours, theirs) = (guards(self), guards(other));
+        let missed = ours.difference(&theirs).chain(theirs.difference(&ours)).next();
+        missed.or_else(|| self.permits.symmetric_difference(&other.permits).next()).cloned()
     }
 
     fn settle(&mut self) {

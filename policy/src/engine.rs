@@ -4,18 +4,17 @@
 
 use std::{
     collections::BTreeSet,
-    fmt::Write,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use cedar_policy::{PolicySet, Schema};
 use protocol::time::Timestamp;
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256};
 
 use crate::{
     answer::Answer,
-    cedar::{self, ActionEntities, CedarError},
+    cedar::{self, ActionEntities, CedarError, Parts},
     decision::{Decision, PolicyId, Reason},
     error::LoadErrors,
     explain,
@@ -23,7 +22,7 @@ use crate::{
     hearing::{Court, Hearing},
     index::Index,
     lint::{self, Lint},
-    load::{self, Loaded, PolicyFile},
+    load::{self, Loaded, Parsed, PolicyFile},
     oracle::Oracle,
     probe,
     rule::Rule,
@@ -45,9 +44,8 @@ const NOBODY: &str = "";
 pub struct Engine {
     court: Court,
     schema: Schema,
-    schema_text: String,
     set: PolicySet,
-    canonical: Vec<(PolicyId, String)>,
+    fingerprint: String,
     lints: Vec<Lint>,
     shadow: Shadow,
 }
@@ -84,10 +82,7 @@ impl Engine {
         let Loaded { zones, schema, schema_text, policies, warnings } = loaded;
         let set = PolicySet::from_policies(policies.iter().map(|(parsed, _)| parsed.policy.clone()))
             .map_err(|e| LoadErrors::whole("policies", e.to_string(), None))?;
-        let canonical = policies
-            .iter()
-            .map(|(parsed, _)| (parsed.id.clone(), cedar::canonical(&parsed.policy)))
-            .collect();
+        let fingerprint = fingerprint(&schema_text, &policies);
         let tiers: BTreeSet<String> = policies.iter().flat_map(|(_, parts)| parts.tiers()).collect();
         let rules: Vec<Rule> =
             policies.into_iter().map(|(parsed, parts)| Rule::new(&parsed, parts, &actions, &zones)).collect();
@@ -97,7 +92,7 @@ impl Engine {
         let court = Court { rules, index, actions, zones, tiers: tiers.into_iter().collect() };
         let shadow =
             Shadow { every: SHADOW_EVERY, decisions: AtomicU64::new(0), mismatches: AtomicU64::new(0) };
-        Ok(Self { court, schema, schema_text, set, canonical, lints, shadow })
+        Ok(Self { court, schema, set, fingerprint, lints, shadow })
     }
 
     /// Compares one in `every` decisions with the oracle; 0 compares none.
@@ -157,16 +152,7 @@ impl Engine {
     /// SHA-256 in hexadecimal over the schema and every policy in canonical spelling, by id: equal
     /// for sets that differ only in layout or in how they are spread over files.
     pub fn fingerprint(&self) -> String {
-        let mut text = String::new();
-        let parts = self.canonical.iter().flat_map(|(id, policy)| [&**id, policy]);
-        for part in std::iter::once(self.schema_text.as_str()).chain(parts) {
-            // The length first, so that no two lists of parts make one text.
-            write!(text, "{}:{part}", part.len()).expect("a String can be written to");
-        }
-        digest(&SHA256, text.as_bytes()).as_ref().iter().fold(String::new(), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("a String can be written to");
-            hex
-        })
+        self.fingerprint.clone()
     }
 
     /// The forbids, by id.
@@ -196,7 +182,7 @@ impl Engine {
 
     fn shadow_is_due(&self) -> bool {
         let count = self.shadow.decisions.fetch_add(1, Ordering::Relaxed);
-        self.shadow.every != 0 && count % self.shadow.every == 0
+        self.shadow.every != 0 && count.is_multiple_of(self.shadow.every)
     }
 
     /// A denial, if the oracle says otherwise.
@@ -274,6 +260,21 @@ impl Engine {
     }
 }
 
+fn fingerprint(schema: &str, policies: &[(Parsed, Parts)]) -> String {
+    let mut context = Context::new(&SHA256);
+    // The length first, so that no two lists of parts make one text.
+    let mut add = |part: &str| {
+        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(part.as_bytes());
+    };
+    add(schema);
+    for (parsed, _) in policies {
+        add(&parsed.id);
+        add(&cedar::canonical(&parsed.policy));
+    }
+    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn allow(answer: &Answer, until: Option<Timestamp>) -> Decision {
     Decision::Allow { until, policies: answer.permits.iter().cloned().collect() }
 }
@@ -282,4 +283,93 @@ fn allow(answer: &Answer, until: Option<Timestamp>) -> Decision {
 fn unheard(error: &CedarError, now: Timestamp) -> Decision {
     let reasons = vec![Reason::Error { policy: NOBODY.into(), error: error.to_string() }];
     Decision::Deny { until: Some(now.plus(BLIND)), reasons }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::facts::{Action, App, Proto, Resource, User};
+
+    const POLICIES: &str = r#"
+        @id("open") permit (principal, action, resource);
+        @id("shut") forbid (principal, action, resource) unless { resource.sensitivity < 3 };
+    "#;
+
+    /// Decides one connection to an app of this sensitivity.
+    fn decide(engine: &Engine, sensitivity: u8) -> Decision {
+        let user = User {
+            id: "corp/alice".parse().unwrap(),
+            groups: Default::default(),
+            email: None,
+            contract_end: None,
+        };
+        let app = App {
+            id: "wiki".parse().unwrap(),
+            site: "fra".parse().unwrap(),
+            groups: Default::default(),
+            sensitivity,
+            owners: None,
+            tags: Default::default(),
+        };
+        let request = Request {
+            user: &user,
+            device: None,
+            resource: Resource::App(&app),
+            action: Action::Connect { port: 1, proto: Proto::Tcp },
+            source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        engine.decide(&request, Timestamp::MIN)
+    }
+
+    fn engine() -> Engine {
+        let text = POLICIES.replace(
+            "(principal, action, resource)",
+            "(principal, action == Doorward::Action::\"connect\", resource)",
+        );
+        Engine::load(&[PolicyFile { name: "a".into(), text }], &[]).unwrap()
+    }
+
+    fn contradicted(decision: &Decision, by: &str) -> bool {
+        matches!(decision, Decision::Deny { reasons, .. }
+            if matches!(reasons.as_slice(), [Reason::Error { policy, .. }] if &**policy == by))
+    }
+
+    #[test]
+    fn a_sound_index_is_never_contradicted() {
+        let engine = engine().with_shadow_every(1);
+        assert!(decide(&engine, 1).is_allowed());
+        assert!(!decide(&engine, 3).is_allowed());
+        assert_eq!(engine.shadow_mismatches(), 0);
+    }
+
+    #[test]
+    fn a_lost_forbid_is_noticed_and_denied() {
+        let mut engine = engine().with_shadow_every(1);
+        engine.court.rules[1].acts = 0;
+        assert!(contradicted(&decide(&engine, 3), "shut"));
+        assert_eq!(engine.shadow_mismatches(), 1);
+    }
+
+    #[test]
+    fn a_lost_permit_is_noticed_and_stays_denied() {
+        let mut engine = engine().with_shadow_every(1);
+        engine.court.index = Index::default();
+        assert!(contradicted(&decide(&engine, 1), "open"));
+        assert_eq!(engine.shadow_mismatches(), 1);
+    }
+
+    #[test]
+    fn one_in_so_many_is_compared() {
+        let mut engine = engine().with_shadow_every(3);
+        engine.court.index = Index::default();
+        for _ in 0..7 {
+            assert!(!decide(&engine, 1).is_allowed());
+        }
+        assert_eq!(engine.shadow_mismatches(), 3);
+        let engine = engine.with_shadow_every(0);
+        decide(&engine, 1);
+        assert_eq!(engine.shadow_mismatches(), 3);
+    }
 }

@@ -37,6 +37,15 @@ pub(crate) struct Case {
     pub(crate) candidates: Vec<usize>,
 }
 
+/// Whether a device earns its tiers.
+#[derive(Debug, Default)]
+struct Trust<'a> {
+    cases: Vec<Case>,
+    /// Those it earns.
+    tiers: Vec<&'a str>,
+    errors: BTreeMap<PolicyId, String>,
+}
+
 /// A request at an instant.
 #[derive(Debug)]
 pub(crate) struct Hearing {
@@ -49,10 +58,11 @@ pub(crate) struct Hearing {
 
 impl Court {
     pub(crate) fn hear(&self, request: &Request<'_>, now: Timestamp) -> Result<Hearing, CedarError> {
-        let (trust, tiers, errors) = self.hear_trust(request, now)?;
+        let trust = self.hear_trust(request, now)?;
         let mut readings: Vec<(Case, Answer)> = Vec::new();
         for reading in 0..request.readings() {
-            let (case, answer) = self.ask(&Question::access(request, reading, &tiers, &self.zones, now))?;
+            let (case, answer) =
+                self.ask(&Question::access(request, reading, &trust.tiers, &self.zones, now))?;
             let reads_path = self.candidates(&case).any(|rule| rule.reads.path);
             readings.push((case, answer));
             if !reads_path {
@@ -60,26 +70,22 @@ impl Court {
             }
         }
         let answer = readings.iter().map(|(_, answer)| answer.clone()).reduce(Answer::and);
-        Ok(Hearing { trust, readings, answer: answer.unwrap_or_default().with_errors(errors) })
+        let answer = answer.unwrap_or_default().with_errors(trust.errors);
+        Ok(Hearing { trust: trust.cases, readings, answer })
     }
 
-    #[expect(clippy::type_complexity, reason = "three results of one pass, named at the only call")]
-    fn hear_trust<'a>(
-        &'a self,
-        request: &Request<'_>,
-        now: Timestamp,
-    ) -> Result<(Vec<Case>, Vec<&'a str>, BTreeMap<PolicyId, String>), CedarError> {
-        let (mut cases, mut tiers, mut errors) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let Some(device) = request.device else { return Ok((cases, tiers, errors)) };
+    fn hear_trust(&self, request: &Request<'_>, now: Timestamp) -> Result<Trust<'_>, CedarError> {
+        let mut trust = Trust::default();
+        let Some(device) = request.device else { return Ok(trust) };
         for tier in &self.tiers {
             let (case, answer) = self.ask(&Question::trust(device, tier, now))?;
             if answer.allowed() {
-                tiers.push(tier.as_str());
+                trust.tiers.push(tier.as_str());
             }
-            errors.extend(answer.errors);
-            cases.push(case);
+            trust.errors.extend(answer.errors);
+            trust.cases.push(case);
         }
-        Ok((cases, tiers, errors))
+        Ok(trust)
     }
 
     fn ask(&self, question: &Question<'_>) -> Result<(Case, Answer), CedarError> {

@@ -1,10 +1,14 @@
 //! Warnings about policies that load but probably do not mean what they say.
 //! A lint never stops a load. Always true: each names the policy, where it stands, and what to write instead.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use crate::{
-    cedar::{Expr, View, any},
+    cedar::{Expr, Uid, View, any},
     decision::PolicyId,
     question::Act,
     rule::{Rule, conjuncts},
@@ -87,11 +91,8 @@ fn is_trap(conditions: &[&Expr], attr: &str) -> bool {
 
 /// Whether `other` forbids at least where `rule` does, when `attr` is absent.
 fn covers_absence(other: &Rule, rule: &Rule, conditions: &[&Expr], attr: &str) -> bool {
-    let wider = !other.permit
-        && other.id != rule.id
-        && other.acts & rule.acts == rule.acts
-        && other.principal.covers(&rule.principal)
-        && other.resource.covers(&rule.resource);
+    let wider =
+        !other.permit && other.id != rule.id && other.acts & rule.acts == rule.acts && covers(other, rule);
     let Some(body) = &other.body else { return wider };
     let (absent, rest): (Vec<_>, Vec<_>) =
         conjuncts(body).into_iter().partition(|condition| holds_in_absence(condition, attr));
@@ -121,24 +122,37 @@ fn is_has(view: &View<'_>, attr: &str) -> bool {
 fn shadowed(rules: &[Rule]) -> Vec<Lint> {
     let access = Act::ALL.iter().filter(|act| **act != Act::Trust).fold(0, |bits, act| bits | act.bit());
     let permits = || rules.iter().filter(|rule| rule.permit && rule.acts & access != 0);
-    let guarded: Vec<&Rule> = permits().filter(|rule| rule.reads.device).collect();
-    let weaker = |open: &&Rule, strict: &Rule| {
-        open.acts & strict.acts & access != 0
-            && open.principal.covers(&strict.principal)
-            && open.resource.covers(&strict.resource)
-    };
-    permits()
-        .filter(|rule| !rule.reads.device)
-        .filter_map(|open| {
-            let names: Vec<&str> =
-                guarded.iter().filter(|strict| weaker(&open, strict)).map(|strict| &*strict.id).collect();
-            let (first, more) = names.split_first()?;
-            let more = if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
-            let message = format!(
-                "asks nothing of the device, for the same people and resources of which {first:?}{more} \
-                 does: the weaker of two permits wins; put the device's condition into a forbid"
-            );
-            Some(about(open, message))
-        })
-        .collect()
+    // By the entities they name, because only those that name none or the same can cover another.
+    let mut open: HashMap<(Option<&Uid>, Option<&Uid>), Vec<&Rule>> = HashMap::new();
+    for rule in permits().filter(|rule| !rule.reads.device) {
+        open.entry((rule.principal.entity(), rule.resource.entity())).or_default().push(rule);
+    }
+    let mut found: BTreeMap<&PolicyId, (&Rule, Vec<&PolicyId>)> = BTreeMap::new();
+    for strict in permits().filter(|rule| rule.reads.device) {
+        let wider = coverers(strict).into_iter().filter_map(|key| open.get(&key)).flatten();
+        for rule in wider.filter(|rule| rule.acts & strict.acts & access != 0 && covers(rule, strict)) {
+            found.entry(&rule.id).or_insert((rule, Vec::new())).1.push(&strict.id);
+        }
+    }
+    found.into_values().filter_map(|(rule, strict)| weaker(rule, &strict)).collect()
+}
+
+fn covers(wide: &Rule, narrow: &Rule) -> bool {
+    wide.principal.covers(&narrow.principal) && wide.resource.covers(&narrow.resource)
+}
+
+/// The entities that a rule which covers `rule` may name, as principal and as resource.
+fn coverers(rule: &Rule) -> BTreeSet<(Option<&Uid>, Option<&Uid>)> {
+    let (principal, resource) = (rule.principal.entity(), rule.resource.entity());
+    [(None, None), (None, resource), (principal, None), (principal, resource)].into()
+}
+
+fn weaker(open: &Rule, strict: &[&PolicyId]) -> Option<Lint> {
+    let (first, more) = strict.split_first()?;
+    let more = if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
+    let message = format!(
+        "asks nothing of the device, for the same people and resources of which {first:?}{more} does: \
+         the weaker of two permits wins; put the device's condition into a forbid"
+    );
+    Some(about(open, message))
 }

@@ -271,3 +271,56 @@ pub(crate) fn template_offset(template: &cedar_policy::Template) -> usize {
     let template: &cedar_policy_core::ast::Template = template.as_ref();
     template.loc().map_or(0, |loc| loc.start())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::question::Ref;
+
+    fn uid(kind: Kind, id: &str) -> Uid {
+        super::super::uid(Ref { kind, id })
+    }
+
+    /// A subnet within another, within a group.
+    fn subject() -> Subject {
+        let ancestors = HashSet::from([uid(Kind::Subnet, "outer"), uid(Kind::AppGroup, "all")]);
+        Subject::new_with_attr_partial_value(uid(Kind::Subnet, "inner"), [], HashSet::new(), ancestors, [])
+    }
+
+    #[test]
+    fn equal_is_not_in() {
+        let (inner, outer) = (uid(Kind::Subnet, "inner"), uid(Kind::Subnet, "outer"));
+        let kind = |kind| uid(kind, "").entity_type().clone();
+        assert!(Scope::Eq(inner.clone()).matches(&subject()) && Scope::In(inner.clone()).matches(&subject()));
+        assert!(
+            !Scope::Eq(outer.clone()).matches(&subject()) && Scope::In(outer.clone()).matches(&subject())
+        );
+        assert!(Scope::IsIn(kind(Kind::Subnet), outer.clone()).matches(&subject()));
+        assert!(!Scope::IsIn(kind(Kind::App), outer.clone()).matches(&subject()));
+        assert!(
+            Scope::Is(kind(Kind::Subnet)).matches(&subject())
+                && !Scope::Is(kind(Kind::App)).matches(&subject())
+        );
+    }
+
+    #[test]
+    fn covering_is_certain() {
+        let (a, b) = (uid(Kind::App, "a"), uid(Kind::App, "b"));
+        let app = a.entity_type().clone();
+        for wide in
+            [Scope::Any, Scope::Is(app.clone()), Scope::In(a.clone()), Scope::IsIn(app.clone(), a.clone())]
+        {
+            assert!(wide.covers(&Scope::Eq(a.clone())), "{wide:?}");
+            assert!(wide.covers(&Scope::IsIn(app.clone(), a.clone())), "{wide:?}");
+            assert_eq!(
+                wide.covers(&Scope::Eq(b.clone())),
+                matches!(wide, Scope::Any | Scope::Is(_)),
+                "{wide:?}"
+            );
+        }
+        assert!(!Scope::Eq(a.clone()).covers(&Scope::In(a.clone())));
+        assert!(!Scope::Is(app).covers(&Scope::In(a)));
+    }
+}

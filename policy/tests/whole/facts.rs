@@ -113,13 +113,16 @@ pub fn reasons(decision: &Decision) -> &[Reason] {
 
 /// The conditions of the permits that almost matched, by policy.
 pub fn conditions(decision: &Decision) -> Vec<(&str, Vec<&str>)> {
-    let not_met = |reason| match reason {
-        &Reason::NotMet { ref policy, ref conditions, .. } => {
-            Some((&**policy, conditions.iter().map(String::as_str).collect()))
+    reasons(decision).iter().filter_map(not_met).collect()
+}
+
+fn not_met(reason: &Reason) -> Option<(&str, Vec<&str>)> {
+    match reason {
+        Reason::NotMet { policy, conditions, .. } => {
+            Some((policy, conditions.iter().map(String::as_str).collect()))
         }
         Reason::Forbidden { .. } | Reason::NoPolicy | Reason::Error { .. } => None,
-    };
-    reasons(decision).iter().filter_map(not_met).collect()
+    }
 }
 
 /// Whether two decisions agree on the answer and on the policies that determine it.

@@ -1,8 +1,8 @@
 //! What loads, what does not, and how it is said.
 
-use policy::{Engine, PolicyFile};
+use policy::{Engine, PolicyFile, facts::Resource};
 
-use crate::facts::{EXAMPLES, engine, file, zones};
+use crate::facts::{EXAMPLES, NOON, app, at, conditions, connect, engine, file, user, zones};
 
 fn refused(files: &[PolicyFile]) -> String {
     Engine::load(files, &zones()).unwrap_err().to_string()
@@ -107,6 +107,24 @@ fn endless_nesting_is_refused() {
         "@id(\"x\") permit (principal, action == Doorward::Action::\"connect\", resource) when {{ {many} }};"
     ))]);
     assert!(text.contains("nests deeper"), "{text}");
+}
+
+/// What is not too deep to load is not too deep to be asked either. An unoptimised Cedar takes some
+/// 50 KB of stack for each level, far more than an optimised one: hence the large stack.
+#[test]
+fn many_alternatives_are_decided() {
+    let test = || {
+        let many: Vec<String> = (1..=60).map(|port| format!("context.port == {port}")).collect();
+        let engine = engine(&format!(
+            "@id(\"x\") permit (principal, action == Doorward::Action::\"connect\", resource) when {{ {} }};",
+            many.join(" || ")
+        ));
+        let (alice, wiki) = (user("corp/alice", &[]), app("wiki", &[], 1));
+        let ask = |port| engine.decide(&connect(&alice, None, Resource::App(&wiki), port), at(NOON));
+        assert!(ask(1).is_allowed() && ask(60).is_allowed());
+        assert_eq!(conditions(&ask(61)).len(), 1);
+    };
+    std::thread::Builder::new().stack_size(32 << 20).spawn(test).unwrap().join().unwrap();
 }
 
 #[test]

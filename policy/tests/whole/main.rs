@@ -1,5 +1,7 @@
 //! The crate from outside: loading, deciding, looking ahead, explaining, and failing shut.
 
+#![expect(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
+
 mod agree;
 mod explain;
 mod facts;
