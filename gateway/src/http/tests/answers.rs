@@ -4,7 +4,6 @@ use super::{
     client::request,
     world::{World, soon},
 };
-use crate::target::Host;
 
 #[tokio::test]
 async fn a_person_denied_reads_why_and_what_helps() {
@@ -35,7 +34,8 @@ async fn programs_and_terminals_are_told_the_same() {
     let json = world.ask("POST", "/denied", &["Accept: application/json", "Content-Length: 0"]).await;
     let told: serde_json::Value = serde_json::from_str(&json.body).expect("JSON");
     assert_eq!((json.status, &told["error"]), (403, &"condition_not_met".into()));
-    assert_eq!(told["reasons"][0]["rule"], "wiki-hours");
+    let rules: Vec<_> = told["reasons"].as_array().expect("reasons").iter().map(|reason| reason["rule"].clone()).collect();
+    assert!(rules.contains(&"wiki-hours".into()), "{told}");
     let text = world.ask("GET", "/denied", &["Accept: */*"]).await;
     assert_eq!(text.values("content-type"), ["text/plain; charset=utf-8"]);
     assert!(text.body.contains("device.disk_encrypted is missing"), "{}", text.body);
@@ -57,11 +57,7 @@ async fn a_denial_leaves_the_connection_usable() {
 
 #[tokio::test]
 async fn an_unreachable_app_is_not_the_persons_fault() {
-    let world = World::with(|app| {
-        app.upstream.host = Host::Ip([127, 0, 0, 1].into());
-        app.upstream.port = 1;
-    })
-    .await;
+    let world = World::with(r#"upstream = "http://127.0.0.1:1""#).await;
     let answer = world.ask("GET", "/", &["Accept: text/html"]).await;
     assert_eq!(answer.status, 502);
     assert!(answer.body.contains("The fault is at the app or its site"), "{}", answer.body);
