@@ -106,6 +106,9 @@ impl HttpFront {
         if !ended {
             // Before pingora lets go of the app's connection, which would look like a plain close.
             connection.over(false);
+            let why = connection.flow.cut().why().map(tracing::field::display);
+            tracing::info!(target: "flow", device = %connection.flow.device(), app = %connection.flow.app(),
+                why, "the connection to the front was cut");
         }
         drop(work);
         let Ok(mut socket) = returned.await else { return };
