@@ -20,8 +20,8 @@ use super::{
     upstream::Attempt,
 };
 use crate::{
-    config::{AppKind, AppSpec, HttpSpec},
     access::Denied,
+    config::{AppKind, AppSpec, HttpSpec},
     gate::{Gate, HttpQuestion, Passed},
     live::LiveGuard,
 };

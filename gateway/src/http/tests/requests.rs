@@ -293,7 +293,7 @@ async fn h16_a_hostile_page_acts_on_nothing() {
 }
 
 #[tokio::test]
-async fn h17_only_the_apps_names_are_served_and_its_cookies_stay_with_it() {
+async fn d7_h17_only_the_apps_names_are_served_and_its_cookies_stay_with_it() {
     let world = World::new().await;
     for (host, status) in [
         ("wiki.corp.example", 200),

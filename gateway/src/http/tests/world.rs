@@ -26,7 +26,7 @@ use super::{
     client::{Answer, Client},
 };
 use crate::{
-    access::{self, DenyReason, Denied},
+    access::{self, Denied, DenyReason},
     config::{self, AppSpec, address},
     denials::Denials,
     dial::Dialer,
@@ -52,6 +52,35 @@ when { context has device && context.device has disk_encrypted && context.device
 @id("later")
 permit (principal, action in [Doorward::Action::"http_read", Doorward::Action::"http_write"], resource)
 when { context.now >= datetime("2190-01-01T00:00:00Z") };
+"#;
+
+const CONFIG: &str = r#"
+[gateway]
+endpoint = "gw.example.com:51820"
+listen = ["127.0.0.1:51820"]
+private_key = "gateway.key"
+state = "state"
+directory = "directory.toml"
+namespace = "private"
+[policy]
+dir = "policies"
+[tunnel]
+v4 = "100.64.0.0/16"
+v6 = "fd00:d00:d00::/48"
+[dns]
+zones = ["corp.example"]
+resolvers = []
+[devices]
+routes = []
+[local]
+allow = ["127.0.0.1/32"]
+[[app]]
+name = "wiki"
+site = "local"
+kind = "http"
+hosts = ["wiki.corp.example", "docs.corp.example"]
+read_methods = ["PROPFIND"]
+allow_origins = ["https://portal.corp.example"]
 "#;
 
 const DIRECTORY: &str = r#"
@@ -206,39 +235,12 @@ fn folder() -> PathBuf {
 }
 
 fn files(folder: &std::path::Path, lines: &str, upstream: SocketAddr) -> Files {
-    let upstream = if lines.contains("upstream =") { String::new() } else { format!("upstream = \"http://{upstream}\"") };
-    let text = format!(
-        r#"
-[gateway]
-endpoint = "gw.example.com:51820"
-listen = ["127.0.0.1:51820"]
-private_key = "gateway.key"
-state = "state"
-directory = "directory.toml"
-namespace = "private"
-[policy]
-dir = "policies"
-[tunnel]
-v4 = "100.64.0.0/16"
-v6 = "fd00:d00:d00::/48"
-[dns]
-zones = ["corp.example"]
-resolvers = []
-[devices]
-routes = []
-[local]
-allow = ["127.0.0.1/32"]
-[[app]]
-name = "wiki"
-site = "local"
-kind = "http"
-hosts = ["wiki.corp.example", "docs.corp.example"]
-read_methods = ["PROPFIND"]
-allow_origins = ["https://portal.corp.example"]
-{upstream}
-{lines}
-"#
-    );
+    let upstream = if lines.contains("upstream =") {
+        String::new()
+    } else {
+        format!("upstream = \"http://{upstream}\"")
+    };
+    let text = format!("{CONFIG}{upstream}\n{lines}\n");
     let key = folder.join("gateway.key");
     fs::write(&key, "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n").expect("written");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("private");
@@ -247,10 +249,13 @@ allow_origins = ["https://portal.corp.example"]
     fs::write(&directory, DIRECTORY).expect("written");
     fs::create_dir_all(folder.join("state")).expect("a folder");
     let config = config::load(&main).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let directory = config::load_directory(&directory, &config.tunnel).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let addresses = address::plan(&config, &directory, Timestamp::from_system(SystemTime::now())).expect("addresses");
+    let directory =
+        config::load_directory(&directory, &config.tunnel).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let addresses =
+        address::plan(&config, &directory, Timestamp::from_system(SystemTime::now())).expect("addresses");
     let policies = PolicyFile { name: "test.cedar".to_owned(), text: POLICIES.to_owned() };
-    let engine = Engine::load(&[policies], &config.policy.zones).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let engine =
+        Engine::load(&[policies], &config.policy.zones).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     Files {
         config: Arc::new(config),
         directory: Arc::new(directory),
