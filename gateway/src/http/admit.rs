@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, header};
 use pingora::http::RequestHeader;
 use policy::{decision::PolicyId, facts};
-use protocol::time::Timestamp;
+use protocol::{id::AppId, time::Timestamp};
 
 use super::{
     connection::Connection,
@@ -20,13 +20,38 @@ use super::{
     upstream::Attempt,
 };
 use crate::{
+    access::Denied,
     config::{AppKind, AppSpec, HttpSpec},
-    gate::{Gate, HttpQuestion},
+    gate::{Gate, HttpQuestion, Passed},
     live::LiveGuard,
 };
 
 /// The port that a Host header may leave out.
 const DEFAULT_PORT: u16 = 80;
+
+/// Who decides requests: the [`Gate`]; in tests, one that also writes down what it was asked.
+pub trait Decides: Send + Sync {
+    /// The app as the configuration in force has it.
+    fn app(&self, id: &AppId) -> Option<Arc<AppSpec>>;
+    /// Changes with every configuration.
+    fn generation(&self) -> u64;
+    /// Registers the request with its connection, then decides it.
+    fn decide(&self, asked: HttpQuestion<'_>) -> Result<Passed, Denied>;
+}
+
+impl Decides for Gate {
+    fn app(&self, id: &AppId) -> Option<Arc<AppSpec>> {
+        Self::app(self, id)
+    }
+
+    fn generation(&self) -> u64 {
+        Self::generation(self)
+    }
+
+    fn decide(&self, asked: HttpQuestion<'_>) -> Result<Passed, Denied> {
+        Self::decide(self, asked)
+    }
+}
 
 /// A request that may go to its app.
 #[derive(Debug)]
@@ -80,7 +105,7 @@ pub struct Asked<'a> {
 
 impl Asked<'_> {
     /// Judges the request. The guard keeps the decision registered.
-    pub fn judge(&self, gate: &Gate, trail: &mut Trail) -> Result<(Admitted, LiveGuard), Refusal> {
+    pub fn judge(&self, gate: &dyn Decides, trail: &mut Trail) -> Result<(Admitted, LiveGuard), Refusal> {
         let app = gate.app(self.connection.flow.app()).ok_or(Refusal::Misdirected)?;
         let AppKind::Http(http) = &app.kind else { return Err(Refusal::Misdirected) };
         let authority = self.authority(&app)?;

@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{connection::Connection, proxy::Proxy, stream::FrontStream};
+use self::{admit::Decides, connection::Connection, proxy::Proxy, stream::FrontStream};
 pub use crate::gate::FrontFlow;
 use crate::{dial::Dialer, gate::Gate};
 
@@ -68,6 +68,10 @@ impl fmt::Debug for HttpFront {
 impl HttpFront {
     /// A front that asks `gate` about every request and opens apps with `dialer`.
     pub fn new(gate: Gate, dialer: Dialer) -> Self {
+        Self::deciding(Arc::new(gate), dialer)
+    }
+
+    fn deciding(gate: Arc<dyn Decides>, dialer: Dialer) -> Self {
         let conf = ServerConf {
             threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             upstream_keepalive_pool_size: POOL,
@@ -102,6 +106,9 @@ impl HttpFront {
         if !ended {
             // Before pingora lets go of the app's connection, which would look like a plain close.
             connection.over(false);
+            let why = connection.flow.cut().why().map(tracing::field::display);
+            tracing::info!(target: "flow", device = %connection.flow.device(), app = %connection.flow.app(),
+                why, "the connection to the front was cut");
         }
         drop(work);
         let Ok(mut socket) = returned.await else { return };

@@ -3,7 +3,10 @@
 //! client could influence has run; every request leaves exactly one decision line.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,14 +25,14 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::timeout;
 
 use super::{
-    admit::{Admitted, Asked, Trail},
+    admit::{Admitted, Asked, Decides, Trail},
     connection::{Connection, Phase, attached},
     cookie,
     page::{self, CONTENT_SECURITY_POLICY, Form},
     refusal::Refusal,
     upstream::{self, Link, Opener, TUNNEL_TIMEOUT},
 };
-use crate::{access::DenyReason, config::AppKind, dial::Dialer, gate::Gate};
+use crate::{access::DenyReason, config::AppKind, dial::Dialer};
 
 /// Between two requests; browsers keep connections for minutes, so we close first, and seldom.
 const KEEP_ALIVE_SECONDS: u64 = 70;
@@ -41,7 +44,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Judges requests and forwards what may pass.
 pub struct Proxy {
-    gate: Gate,
+    gate: Arc<dyn Decides>,
     dialer: Dialer,
     random: SystemRandom,
     flows: AtomicU64,
@@ -58,7 +61,7 @@ pub struct Exchange {
 
 impl Proxy {
     /// Asks `gate`, opens with `dialer`.
-    pub fn new(gate: Gate, dialer: Dialer) -> Self {
+    pub fn new(gate: Arc<dyn Decides>, dialer: Dialer) -> Self {
         Self { gate, dialer, random: SystemRandom::new(), flows: AtomicU64::new(0) }
     }
 
@@ -80,7 +83,7 @@ impl Proxy {
         let raw = session.to_h1_raw();
         let asked = Asked { connection, request: session.req_header(), raw: &raw, id: &exchange.id };
         let mut trail = Trail::default();
-        let judged = asked.judge(&self.gate, &mut trail);
+        let judged = asked.judge(&*self.gate, &mut trail);
         log(connection, exchange, &trail, judged.as_ref().err());
         let (admitted, guard) = judged?;
         connection.keep(guard);

@@ -27,6 +27,21 @@ async fn a_cut_resets_an_idle_connection() {
 }
 
 #[tokio::test]
+async fn a_changed_fact_cuts_what_is_open_and_idle() {
+    let mut world = World::new().await;
+    soon(async {
+        let (mut idle, mut busy) = (world.client().await, world.client().await);
+        assert_eq!(idle.ask("GET", "/", &[]).await.status, 200);
+        assert_eq!(busy.ask("GET", "/ws", &WEBSOCKET).await.status, 101);
+        assert_eq!(world.open(), 2);
+        world.alice_leaves();
+        assert_eq!((idle.end().await, busy.end().await), (End::Reset, End::Reset));
+    })
+    .await;
+    assert_eq!(world.app_end().await, End::Reset);
+}
+
+#[tokio::test]
 async fn a_cut_resets_an_answer_under_way_on_both_sides() {
     let mut world = World::new().await;
     soon(async {
