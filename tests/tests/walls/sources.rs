@@ -17,6 +17,8 @@ const LONGER: &[(&str, &str)] = &[];
 /// Written in two pieces, so that this file does not find itself.
 const LATER: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 const UNSAFE: &str = concat!("un", "safe");
+/// A crate may well say that it has none.
+const FORBIDDEN: &str = concat!("forbid(un", "safe_code)");
 
 /// Every Rust file of ours: its path from the root and its text.
 pub fn sources() -> Vec<(String, String)> {
@@ -89,8 +91,8 @@ fn nothing_is_left_for_later() {
 #[test]
 fn system_calls_live_in_netio() {
     assert_none(|name, text| {
-        let code: String =
-            text.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
+        let code = |line: &str| line.split("//").next().unwrap_or_default().replace(FORBIDDEN, "") + "\n";
+        let code: String = text.lines().map(code).collect();
         let found = lines_with(name, &code, |word| word == UNSAFE || word == format!("{UNSAFE}_code"));
         if name.starts_with("netio/") { vec![] } else { found }
     });
