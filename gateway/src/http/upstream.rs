@@ -290,9 +290,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use connector::dial::Site;
     use pingora::upstreams::peer::Peer;
     use policy::facts;
-    use protocol::target::TargetRules;
 
     use super::*;
     use crate::config::{AppKind, IdentityHeaders, PathMode};
@@ -320,7 +320,7 @@ mod tests {
     fn peer_of(app: &AppSpec, generation: u64, upgrade: bool) -> HttpPeer {
         let AppKind::Http(http) = &app.kind else { panic!("an HTTP app") };
         let attempt = Arc::new(Attempt { permit: Mutex::new(None), error: Mutex::new(None) });
-        let dialer = Dialer::new(None, TargetRules::default());
+        let dialer = Dialer::new(None, Site::default());
         peer(app, http, generation, Opener { attempt, dialer, flow: 1, upgrade })
     }
 
@@ -361,8 +361,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_permit_nothing_is_opened() {
         let attempt = Arc::new(Attempt { permit: Mutex::new(None), error: Mutex::new(None) });
-        let opener =
-            Opener { attempt, dialer: Dialer::new(None, TargetRules::default()), flow: 1, upgrade: false };
+        let opener = Opener { attempt, dialer: Dialer::new(None, Site::default()), flow: 1, upgrade: false };
         let anywhere = L4Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         assert!(opener.connect(&anywhere).await.is_err());
     }

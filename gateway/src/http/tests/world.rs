@@ -13,6 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use connector::dial::Site;
 use policy::{Engine, PolicyFile};
 use protocol::{id::AppId, time::Timestamp};
 use tokio::{
@@ -172,7 +173,8 @@ impl World {
         let gate = Gate::new(live.clone(), Denials::default());
         let recorder = Recorder { gate, questions: questions.clone() };
         let rules = files.config.sites.local.clone().expect("a local site");
-        let front = HttpFront::deciding(Arc::new(recorder), Dialer::new(None, rules));
+        let front =
+            HttpFront::deciding(Arc::new(recorder), Dialer::new(None, Site { rules, own: Vec::new() }));
         let (cut, shutdown) = (Cut::default(), watch::Sender::new(false));
         let address = listen(front.clone(), live.clone(), cut.clone(), shutdown.subscribe()).await;
         Self { app, front, cut, shutdown, live, files, folder, address, ends, questions }
