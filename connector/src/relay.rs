@@ -4,10 +4,11 @@
 //! for the other, and is never passed on as an end.
 
 use std::{
-    future::pending,
+    collections::VecDeque,
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use bytes::Bytes;
 use protocol::link::StreamEnd;
 use quinn::{RecvStream, SendStream};
 use tokio::{
@@ -22,6 +23,8 @@ use crate::wire::FlowStream;
 
 /// Copied at a time.
 const CHUNK: usize = 32 * 1024;
+/// Held for a target that takes nothing, beside what QUIC's own window holds.
+const READ_AHEAD: usize = 256 * 1024;
 
 /// Bytes carried so far.
 #[derive(Debug, Default)]
@@ -51,20 +54,59 @@ async fn outbound(
     target: &mut WriteHalf<'_>,
     count: &AtomicU64,
 ) -> Result<(), StreamEnd> {
+    let mut ahead = Ahead::default();
     loop {
-        let chunk = tokio::select! {
-            chunk = link.read_chunk(CHUNK, true) => chunk.map_err(|_| StreamEnd::Cut)?,
-            _ = target.ready(Interest::ERROR) => return Err(StreamEnd::TargetReset),
+        let chunk = match ahead.chunks.pop_front() {
+            Some(chunk) => Some(chunk),
+            None if ahead.ended => None,
+            None => tokio::select! {
+                chunk = link.read_chunk(CHUNK, true) => {
+                    chunk.map_err(|_| StreamEnd::Cut)?.map(|chunk| chunk.bytes)
+                }
+                _ = target.ready(Interest::ERROR) => return Err(StreamEnd::TargetReset),
+            },
         };
         let Some(chunk) = chunk else {
             return target.shutdown().await.map_err(|_| StreamEnd::TargetReset);
         };
+        ahead.bytes = ahead.bytes.saturating_sub(chunk.len());
+        write_watching(&chunk, target, link, &mut ahead).await?;
+        count.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// What came from the link while the target was slow.
+#[derive(Default)]
+struct Ahead {
+    chunks: VecDeque<Bytes>,
+    bytes: usize,
+    ended: bool,
+}
+
+/// Writes to the target, reading ahead meanwhile: so a reset of the link shows at once, although the
+/// target takes nothing. (quinn's `received_reset` would leave a waker behind for every flow that
+/// then ends cleanly.) With both full, the link's wish to stop the other direction still shows.
+async fn write_watching(
+    chunk: &[u8],
+    target: &mut WriteHalf<'_>,
+    link: &mut RecvStream,
+    ahead: &mut Ahead,
+) -> Result<(), StreamEnd> {
+    let mut write = std::pin::pin!(target.write_all(chunk));
+    loop {
         tokio::select! {
             biased;
-            () = link_reset(link) => return Err(StreamEnd::Cut),
-            written = target.write_all(&chunk.bytes) => written.map_err(|_| StreamEnd::TargetReset)?,
+            written = &mut write => return written.map_err(|_| StreamEnd::TargetReset),
+            next = link.read_chunk(CHUNK, true), if !ahead.ended && ahead.bytes < READ_AHEAD => {
+                match next.map_err(|_| StreamEnd::Cut)? {
+                    Some(next) => {
+                        ahead.bytes += next.bytes.len();
+                        ahead.chunks.push_back(next.bytes);
+                    }
+                    None => ahead.ended = true,
+                }
+            }
         }
-        count.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
     }
 }
 
@@ -96,13 +138,5 @@ async fn inbound(
             written = link.write_all(bytes) => written.map_err(|_| StreamEnd::Cut)?,
         }
         count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-    }
-}
-
-/// Waits for a reset by the link's other end; for ever if it has ended cleanly.
-async fn link_reset(link: &mut RecvStream) {
-    match link.received_reset().await {
-        Ok(Some(_)) | Err(_) => (),
-        Ok(None) => pending().await,
     }
 }

@@ -6,8 +6,6 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context;
-
 use clap::{Args, Parser, Subcommand};
 use gateway::{
     cli::{self, device_config::Options},
@@ -146,11 +144,12 @@ fn device_config(file: &ConfigFile, name: &str, options: Options) -> anyhow::Res
     Ok(())
 }
 
+/// What is logged unless RUST_LOG says otherwise. boringtun calls the end of an idle session an
+/// error, and pingora a request it cannot read; both are counted or told by our own lines.
+const LOGGED: &str = "info,boringtun=off,pingora_proxy=off,pingora_core=off";
+
 fn gateway(path: PathBuf, json: bool) -> anyhow::Result<()> {
-    // boringtun calls an idle session's end an error; what matters of peers is counted by us.
-    let quiet = "boringtun=off".parse().context("a log directive")?;
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    let filter = filter.add_directive(quiet);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json {
         log.json().init();
