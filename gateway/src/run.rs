@@ -14,7 +14,7 @@ use protocol::time::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
 };
 use tunnel::{Event, Gone, PrivateKey, Tunnel};
 
@@ -99,8 +99,9 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         reloader: reloader.clone(),
     };
     tokio::spawn(desk.serve(control));
-    let remember = tokio::spawn(remember(known, packets.handle.clone()));
-    let events = tokio::spawn(follow(packets.events, flows.clone(), names, unknown));
+    let handshakes = Arc::new(Notify::new());
+    let remember = tokio::spawn(remember(known, packets.handle.clone(), handshakes.clone()));
+    let events = tokio::spawn(follow(packets.events, flows.clone(), names, unknown, handshakes));
     tracing::info!("ready");
     let ended = until_told(&reloader, events).await;
     drain_all(&drain, &flows, &front, registry.as_ref()).await;
@@ -177,7 +178,13 @@ async fn link_listener(config: &Config) -> anyhow::Result<Option<Registry>> {
 }
 
 /// Follows the packet core's events until it ends.
-async fn follow(mut events: mpsc::Receiver<Event>, flows: FlowSet, names: Names, unknown: Unknown) {
+async fn follow(
+    mut events: mpsc::Receiver<Event>,
+    flows: FlowSet,
+    names: Names,
+    unknown: Unknown,
+    handshakes: Arc<Notify>,
+) {
     while let Some(event) = events.recv().await {
         match event {
             Event::FlowOpened { flow, device, key, isn } => flows.opened(flow, device, key, isn),
@@ -186,6 +193,7 @@ async fn follow(mut events: mpsc::Receiver<Event>, flows: FlowSet, names: Names,
             Event::Dns { device, from, to, payload } => names.asked(device, from, to, payload),
             Event::Handshake { device, key, endpoint } => {
                 tracing::debug!(%device, %key, %endpoint, "handshake");
+                handshakes.notify_one();
             }
             Event::UnknownKey { key, from } => {
                 unknown.knocked(key, from, Timestamp::from_system(SystemTime::now()));
@@ -202,14 +210,20 @@ fn why_gone(why: Gone) -> DenyReason {
     }
 }
 
-/// How often changes of what must outlive a restart are looked for; a kill -9 loses at most this.
-const REMEMBER_EVERY: Duration = Duration::from_secs(1);
+/// A handshake is remembered this long after it, when data has proven the endpoint: a kill -9 loses
+/// no more, and a storm of handshakes is one write.
+const REMEMBER_AFTER: Duration = Duration::from_millis(100);
+/// A peer that moved without a handshake is remembered this late.
+const REMEMBER_EVERY: Duration = Duration::from_secs(10);
 
-async fn remember(state: PathBuf, data_plane: DataPlane) {
+async fn remember(state: PathBuf, data_plane: DataPlane, handshakes: Arc<Notify>) {
     let mut written = None;
     let mut failed = false;
     loop {
-        tokio::time::sleep(REMEMBER_EVERY).await;
+        tokio::select! {
+            () = handshakes.notified() => tokio::time::sleep(REMEMBER_AFTER).await,
+            () = tokio::time::sleep(REMEMBER_EVERY) => {}
+        }
         let Some(known) = data_plane.remember().await else { return };
         if written.as_ref() == Some(&known) {
             continue;
