@@ -9,10 +9,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 ifdef NEXTEST
 RUN := cargo nextest run
-SMOKE := -E 'test(/^smoke::/)'
 else
 RUN := cargo test
-SMOKE := -- smoke::
 endif
 
 # How to run something as root without asking; empty if there is no way.
@@ -35,7 +33,7 @@ endif
 	$(RUN) --workspace
 ifneq ($(ROOT),)
 	@echo "== the product as root"
-	$(RUN) -p tests --test e2e --config 'target."cfg(unix)".runner = "$(ROOT) DOORWARD_TESTS_AS=root"' $(SMOKE)
+	$(RUN) -p tests --test e2e --config 'target."cfg(unix)".runner = "$(ROOT) DOORWARD_TESTS_AS=root"'
 else
 	@echo "== the product as root: SKIPPED, you are not root and sudo asks for a password"
 endif

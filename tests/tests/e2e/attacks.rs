@@ -72,6 +72,11 @@ fn another_source_address_gets_nowhere() -> Result<()> {
     Ok(())
 }
 
+/// The port of the app with this number: spellings of one address need ports of their own.
+fn port(number: usize) -> Result<u16> {
+    Ok(ECHO + 100 + u16::try_from(number)?)
+}
+
 /// Apps whose targets a connector must not dial, at ports where something listens on its own machine.
 fn scene_with_targets(targets: &[&str], own_rule: &'static str) -> Result<Scene> {
     let mut plan = Plan::new()?;
@@ -79,21 +84,27 @@ fn scene_with_targets(targets: &[&str], own_rule: &'static str) -> Result<Scene>
     for (number, target) in targets.iter().enumerate() {
         plan.company.more += &format!(
             "[[app]]\nname = \"odd-{number}\"\nsite = \"fra\"\nkind = \"tcp\"\nhosts = [\"odd-{number}.corp.example\"]\n\
-             ports = [{ECHO}]\ntarget = {target:?}\naddress = \"100.64.129.{number}\"\ngroups = [\"staff\"]\n"
+             ports = [{}]\ntarget = {target:?}\naddress = \"100.64.129.{number}\"\ngroups = [\"staff\"]\n",
+            port(number)?
         );
     }
     Scene::with(plan)
 }
 
+/// Somebody listens on every one of the ports, on every host a connector might reach; nobody is reached.
 fn assert_shut(scene: &Scene, count: usize) -> Result<()> {
-    let own = Stream::listen(&scene.world.site, ECHO, Manner::Echo)?;
+    let hosts = [&scene.world.site, &scene.world.servers, &scene.world.gw];
+    let mut listeners = Vec::new();
+    for (number, host) in (0..count).flat_map(|number| hosts.map(|host| (number, host))) {
+        listeners.push(Stream::listen(host, port(number)?, Manner::Echo)?);
+    }
     let laptop = scene.device("laptop")?;
     for number in 0..count {
-        let kind = laptop.refusal(&format!("100.64.129.{number}:{ECHO}"))?;
+        let kind = laptop.refusal(&format!("100.64.129.{number}:{}", port(number)?))?;
         let refused = [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::PermissionDenied];
         assert!(refused.contains(&kind), "target {number}: {kind}");
     }
-    assert_eq!((own.accepted(), scene.echo.accepted()), (0, 0));
+    assert_eq!(listeners.iter().map(Stream::accepted).sum::<usize>(), 0);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod files;
 mod fixture;
 mod http;
 mod restart;
+mod rights;
 mod smoke;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     }
     let modules = [
         fixture::TESTS,
+        rights::TESTS,
         access::TESTS,
         cut::TESTS,
         clients::TESTS,

@@ -1,6 +1,6 @@
 //! What a crash costs: old connections end honestly, new ones work, nobody touches a client.
 
-use std::io::Write;
+use std::{fs, io::Write};
 
 use anyhow::Result;
 use tests::{
@@ -22,9 +22,19 @@ fn a_killed_gateway_comes_back_without_touching_the_client() -> Result<()> {
     let target = format!("{DESK}:{ECHO}");
     let mut old = laptop.dial(&target)?;
     echo(&mut old, "before")?;
+    // It writes down where its peers are once a second.
+    let (file, key) =
+        (scene.gateway.folder().join("state/peers.json"), &scene.company.machine("laptop")?.key);
+    eventually("the gateway has written down where the laptop is", || {
+        fs::read_to_string(&file).ok()?.contains(&key.public).then_some(())
+    })?;
     scene.restart_gateway()?;
     scene.wait_until_linked("fra-1")?;
     laptop.wait_until_connected(GATEWAY)?;
+    assert!(
+        scene.counter("rehandshake")? > 0,
+        "the client came back by its own timers, not because it was called"
+    );
     // The client learns that its connection is gone when it next uses it.
     old.write_all(b"after")?;
     assert_eq!(drain(&mut old)?, (0, Ending::Reset));
