@@ -2,10 +2,6 @@
 //! It carries nothing: both ends read and write these over QUIC streams of their own.
 //! Always true: a frame is at most [`HEAD`] + [`MAX_BODY`] bytes; an unknown required kind is an
 //! error, an unknown optional one is skipped; decoding any bytes ends without a panic.
-//!
-//! The connector opens one control stream, on which both sides begin with [`Frame::Hello`].
-//! Every flow is a stream opened by the gateway: it sends [`Frame::Open`], the connector answers
-//! [`Frame::Accepted`] before it dials and [`Frame::Outcome`] after, then the stream is the flow's.
 
 use std::fmt;
 
@@ -42,6 +38,10 @@ pub enum FrameError {
 }
 
 /// One message.
+///
+/// The connector opens one control stream, on which both sides begin with [`Frame::Hello`]. Every
+/// flow is a stream opened by the gateway: it sends [`Frame::Open`], the connector answers
+/// [`Frame::Accepted`] before it dials and [`Frame::Outcome`] after, then the stream is the flow's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// Control, first from both sides.

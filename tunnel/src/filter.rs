@@ -60,10 +60,10 @@ impl Addresses {
         if let Some(reason) = unreachable_by_nature(dst) {
             return Err(reason);
         }
-        if is_device(dst) {
+        let inbound = inbound(ip)?;
+        if is_device(dst) && !matches!(inbound, Inbound::Tcp(_)) {
             return Err(Count::ToDevice);
         }
-        let inbound = inbound(ip)?;
         if self.gateway.contains(&dst) {
             self.to_gateway(inbound, dst)
         } else {
@@ -71,15 +71,14 @@ impl Addresses {
         }
     }
 
-    /// The gateway itself answers DNS and echo, nothing else.
+    /// The gateway itself answers DNS and echo. A connection is for the shell to refuse, so that it
+    /// fails at once and with a reason; the same holds for one to another device.
     fn to_gateway<'a>(&self, inbound: Inbound<'a>, dst: IpAddr) -> Result<Inbound<'a>, Count> {
         match inbound {
-            Inbound::Tcp(tcp) if tcp.dst == DNS => Ok(inbound),
+            Inbound::Tcp(_) => Ok(inbound),
             Inbound::Dns { to, .. } if to.port() == DNS => Ok(inbound),
             Inbound::Echo if self.echo.contains(&dst) => Ok(inbound),
-            Inbound::Tcp(_) | Inbound::Dns { .. } | Inbound::Echo | Inbound::Unsupported => {
-                Err(Count::ToGateway)
-            }
+            Inbound::Dns { .. } | Inbound::Echo | Inbound::Unsupported => Err(Count::ToGateway),
         }
     }
 
@@ -190,9 +189,6 @@ mod tests {
             ("0.1.2.3", Count::ToReserved),
             ("240.0.0.1", Count::ToReserved),
             ("255.255.255.255", Count::ToReserved),
-            ("100.64.0.3", Count::ToDevice),
-            ("100.64.0.2", Count::ToDevice),
-            ("100.64.0.1", Count::ToGateway),
         ] {
             assert_eq!(judge(&syn(ends(OWN[0], dst), (1000, 22), 1)), Err(reason), "{dst}");
         }
@@ -202,10 +198,17 @@ mod tests {
             ("ff02::fb", Count::ToMulticast),
             ("::", Count::ToReserved),
             ("::ffff:10.0.0.1", Count::ToReserved),
-            ("fd00::1", Count::ToGateway),
         ] {
             assert_eq!(judge(&syn(ends(OWN[1], dst), (1000, 22), 1)), Err(reason), "{dst}");
         }
+    }
+
+    #[test]
+    fn connections_to_the_gateway_and_to_devices_are_for_the_shell_to_refuse() {
+        for dst in ["100.64.0.1", "100.64.0.2", "100.64.0.3"] {
+            assert_eq!(judge(&syn(ends(OWN[0], dst), (1000, 22), 1)), Ok(()), "{dst}");
+        }
+        assert_eq!(judge(&message(ends(OWN[0], "100.64.0.3"), 8, 128, &[0; 8])), Err(Count::ToDevice));
     }
 
     #[test]
