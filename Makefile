@@ -20,9 +20,9 @@ ROOT := $(shell if [ "$$(id -u)" = 0 ]; then echo env; elif sudo -n true 2>/dev/
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## */  make \1\t/' | expand -t 18
 
-demo: set-up ## a gateway, a connector, a person's device, on this machine only (ARGS=… to the demo)
+demo: set-up ## a gateway, a private site, devices, on this machine only (ARGS=--help explains)
 	cargo build --workspace --bins
-	$(TARGET)/debug/demo $(ARGS)
+	@$(TARGET)/debug/demo $(ARGS)
 
 test: set-up lint ## the whole gate: what CI checks, it checks here
 ifndef NEXTEST

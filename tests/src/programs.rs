@@ -2,18 +2,16 @@
 //! It builds and installs nothing: the Makefile and `deploy/set-up.sh` do.
 //! Always true: what is missing is named together with the command that supplies it.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{env, fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// The folder cargo puts binaries in: this executable is in `<folder>/deps`.
+/// The folder cargo puts binaries in: this executable is in it, or in its `deps` if it is a test.
 pub fn folder() -> Result<PathBuf> {
     let own = env::current_exe().context("finding this executable")?;
-    let folder = own.parent().and_then(Path::parent).context("this executable is not in <target>/deps")?;
-    Ok(folder.to_owned())
+    let folder = own.parent().context("this executable is in no folder")?;
+    let above = folder.parent().filter(|_| folder.ends_with("deps"));
+    Ok(above.unwrap_or(folder).to_owned())
 }
 
 /// One of our binaries.

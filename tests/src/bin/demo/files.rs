@@ -1,0 +1,190 @@
+//! The files of the demo's company, as an operator would write them.
+//! It writes none. Always true: whatever differs from run to run is an argument.
+
+use std::net::{IpAddr, SocketAddr};
+
+use protocol::time::Timestamp;
+
+use crate::net::Net;
+
+/// `doorward.toml`: `connector` is its key, `resolvers` are asked for names that are not the company's.
+pub fn gateway(net: &Net, connector: &str, resolvers: &[IpAddr]) -> String {
+    let Net { endpoint, link, .. } = net;
+    let apps = apps(net);
+    let resolvers: Vec<String> =
+        resolvers.iter().map(|ip| format!("\"{}\"", SocketAddr::new(*ip, 53))).collect();
+    let resolvers = resolvers.join(", ");
+    format!(
+        r#"[gateway]
+endpoint = "{endpoint}"          # what devices dial
+listen = ["{endpoint}"]          # WireGuard
+private_key = "gateway.key"
+state = "state"
+directory = "directory.toml"
+
+[policy]
+dir = "policies"
+
+[tunnel]
+v4 = "100.64.0.0/16"
+v6 = "fd00:d00:d00::/48"
+
+[dns]
+zones = ["corp.example"]
+resolvers = [{resolvers}]
+
+[connectors]
+listen = ["{link}"]              # QUIC
+private_key = "link.key"
+
+[[site]]
+name = "cellar"
+
+[[connector]]
+name = "cellar-1"
+site = "cellar"
+key = "{connector}"
+{apps}"#
+    )
+}
+
+fn apps(Net { wiki, db, .. }: &Net) -> String {
+    format!(
+        r#"
+[[app]]
+name = "wiki"
+site = "cellar"
+kind = "http"
+hosts = ["wiki.corp.example"]
+upstream = "http://{wiki}"
+
+[[app]]
+name = "db"
+site = "cellar"
+kind = "tcp"
+hosts = ["db.corp.example"]
+ports = [{port}]
+target = "{ip}"
+"#,
+        port = db.port(),
+        ip = db.ip(),
+    )
+}
+
+/// `connector.toml`: who may ask, and exactly what may be dialled.
+pub fn connector(net: &Net, gateway_pin: &str) -> String {
+    let Net { link, wiki, db, .. } = net;
+    format!(
+        r#"gateways = ["{link}"]
+gateway_key = "{gateway_pin}"
+private_key = "connector.key"
+
+[targets]
+allow = ["{wiki}", "{db}"]       # loopback: only by exact address
+"#
+    )
+}
+
+/// The people of `directory.toml`.
+pub const PEOPLE: &str = r#"[[group]]
+id = "corp/engineering"
+
+[[user]]
+id = "corp/ada"
+email = "ada@corp.example"
+groups = ["corp/engineering"]
+
+[[user]]
+id = "corp/grace"
+email = "grace@corp.example"
+groups = ["corp/engineering"]
+"#;
+
+/// A device of `directory.toml`, reported by device management `now`.
+pub fn device(name: &str, owner: &str, key: &str, encrypted: bool, now: Timestamp) -> String {
+    format!(
+        r#"
+[[device]]
+name = "{name}"
+owner = "{owner}"
+keys = ["{key}"]
+key_since = {now}
+[device.posture]
+disk_encrypted = {{ value = {encrypted}, source = "mdm", at = {now} }}
+"#
+    )
+}
+
+/// `policies/guard-disk.cedar`: a condition on everything, whoever asks.
+pub const GUARD: &str = r#"@id("guard-disk")
+@reason("Disk encryption is off, or nothing has confirmed it in the last day")
+@advice("Turn on FileVault, BitLocker or LUKS, then report the device's state again")
+forbid (principal, action in Doorward::Action::"access", resource)
+when { resource.sensitivity >= 2 }
+unless {
+  context has device && context.device has disk_encrypted && context.device.disk_encrypted.value &&
+  context.now.durationSince(context.device.disk_encrypted.at) < duration("24h")
+};
+"#;
+
+/// `policies/wiki.cedar`.
+pub const WIKI: &str = r#"@id("engineers-wiki")
+@title("Engineers read and edit the wiki")
+permit (
+  principal in Doorward::Group::"corp/engineering",
+  action in [Doorward::Action::"http_read", Doorward::Action::"http_write"],
+  resource == Doorward::App::"wiki"
+);
+"#;
+
+/// `policies/db.cedar`: `when` says until when, or nothing.
+pub fn db(until: Option<Timestamp>) -> String {
+    let when =
+        until.map(|until| format!("\nwhen {{ context.now < datetime(\"{until}\") }}")).unwrap_or_default();
+    format!(
+        r#"@id("engineers-db")
+@title("Engineers reach the database")
+permit (
+  principal in Doorward::Group::"corp/engineering",
+  action == Doorward::Action::"connect",
+  resource == Doorward::App::"db"
+){when};
+"#
+    )
+}
+
+/// `site/nginx.conf`: an app that shows who it was told is there.
+pub fn nginx(wiki: SocketAddr) -> String {
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path site/{kind}; "))
+        .concat();
+    format!(
+        r#"daemon off;
+master_process off;
+pid site/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log off;
+  {temporary}
+  server {{
+    listen {wiki};
+    default_type "text/html; charset=utf-8";
+    location / {{
+      return 200 '<!doctype html>
+<title>The wiki</title>
+<meta name=viewport content="width=device-width">
+<h1>The wiki</h1>
+<p>An ordinary web app on {wiki}. What it was told of its visitor:
+<pre>
+X-Forwarded-User:   $http_x_forwarded_user
+X-Forwarded-Email:  $http_x_forwarded_email
+X-Forwarded-Groups: $http_x_forwarded_groups
+</pre>
+';
+    }}
+  }}
+}}
+"#
+    )
+}

@@ -1,0 +1,205 @@
+//! The tour: five steps, each a few commands and what they must show.
+//! It prepares nothing. Always true: a step leaves things as the next one expects them, and waits
+//! for events, never for time to pass, except where time passing is what it shows.
+
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, anyhow};
+use protocol::time::Timestamp;
+
+use crate::{
+    board::Line,
+    company::{Company, LAPTOP, OLD_LAPTOP, millis_after, through},
+    files,
+    guide::{Background, CONNECTOR, Done, GATEWAY, Guide, fault, ms},
+};
+
+/// Excerpts of `doorward status`.
+const FLOWS: &str = "doorward status | grep -A 2 '^FLOWS'";
+const DENIALS: &str = "doorward status | grep -A 4 '^LATEST DENIALS'";
+/// What a session says when it is live.
+const LIVE: &str = "connected as ada";
+/// How far ahead the end of a permit is put: policies are loaded and a session is open before it comes.
+const AHEAD_MS: i64 = 8000;
+
+/// Shows everything.
+pub fn run(guide: &mut Guide, company: &Company) -> Result<()> {
+    let (folder, bin) = (guide.place.folder.display().to_string(), guide.place.bin.display().to_string());
+    guide.screen.progress("everything runs; the tour begins")?;
+    guide.screen.say(&format!(
+        "To repeat a command in another terminal while the demo is up:\n  cd {folder}; PATH={bin}:$PATH"
+    ))?;
+    guide.step(
+        "page",
+        "1. A page opens by name, through the tunnel; the app sees who is there",
+        |guide| page(guide, company),
+    )?;
+    guide.step("refused", "2. The same person on a device whose disk is not encrypted", |guide| {
+        refused(guide, company)
+    })?;
+    guide.step("posture", "3. A live connection is cut when the device's posture changes", |guide| {
+        posture(guide, company)
+    })?;
+    guide.step("time", "4. A live connection ends at the instant its permit does", |guide| {
+        time(guide, company)
+    })?;
+    guide.step("policy", "5. A policy edit opens what is closed", |guide| policy(guide, company))
+}
+
+fn page(guide: &mut Guide, company: &Company) -> Result<String> {
+    guide.screen.say(
+        "All of this is one machine, so the private site is made of loopback addresses. A device here is a\n\
+         network namespace of its own, with the WireGuard tunnel as its only way out: straight to the app's\n\
+         address it gets nowhere.",
+    )?;
+    let direct = guide.run(&format!("{} curl -sS http://{}/", through(LAPTOP), company.net.wiki))?;
+    if direct.ok {
+        return Err(anyhow!("the device reached the app past the tunnel: the demo's set-up is at fault"));
+    }
+    guide.screen.say("By its name in the tunnel the app is there, and was told who comes:")?;
+    let page = guide.run(&format!("{} curl -sS http://wiki.corp.example/", through(LAPTOP)))?;
+    if !page.ok {
+        return Err(fault(CONNECTOR, "the page did not open"));
+    }
+    expect(&page, &["The wiki", "X-Forwarded-User:   corp/ada", "corp/engineering"])?;
+    guide.measured("page_ms", ms(page.took));
+    guide.screen.say("A visitor who claims to be somebody else:")?;
+    let forged =
+        format!("{} curl -sS -H 'X-Forwarded-User: corp/grace' http://wiki.corp.example/", through(LAPTOP));
+    let forged = guide.run(&forged)?;
+    expect(&forged, &["X-Forwarded-User:   corp/ada"])?;
+    if forged.says(&["corp/grace"]) {
+        return Err(fault(GATEWAY, "the app was told what the visitor claimed"));
+    }
+    Ok(format!(
+        "the app saw corp/ada, in {:.0} ms with the tunnel's handshake; the forged name never arrived",
+        ms(page.took)
+    ))
+}
+
+fn refused(guide: &mut Guide, company: &Company) -> Result<String> {
+    let page = guide.run(&format!("{} curl -sS http://wiki.corp.example/", through(OLD_LAPTOP)))?;
+    expect(&page, &["guard-disk", "Disk encryption is off", "FileVault", "Request id"])?;
+    guide.screen.say("A TCP client cannot be shown a page: its connection is refused at once.")?;
+    let session = guide.run(&company.psql(OLD_LAPTOP, &["select 1"]))?;
+    if session.ok {
+        return Err(fault(GATEWAY, "the database was open to it"));
+    }
+    guide.measured("psql_ms", ms(session.took));
+    guide.screen.say("What the operator sees:")?;
+    let status = guide.run(DENIALS)?;
+    expect(&status, &[OLD_LAPTOP, "corp/ada"])?;
+    Ok(format!(
+        "the person reads which rule, what failed and what helps; psql was refused within {:.0} ms",
+        ms(session.took)
+    ))
+}
+
+fn posture(guide: &mut Guide, company: &Company) -> Result<String> {
+    let session = live_session(guide, company)?;
+    let flows = guide.run(FLOWS)?;
+    expect(&flows, &[LAPTOP, "corp/ada", "engineers-db"])?;
+    guide.screen.say("Device management reports that the disk is not encrypted any more:")?;
+    guide.run(&report_disk("true", "false"))?;
+    let first = guide.gateway_lines()?;
+    let reload = guide.run("doorward reload")?;
+    guide.screen.say("Meanwhile, in the session:")?;
+    let (_, end) = cut(guide, session)?;
+    let total = ms(end.at.saturating_duration_since(reload.started));
+    let gateway = guide.gateway_says(first, &["flow ended", LAPTOP, "cut"]).map_err(|error| {
+        fault(GATEWAY, format!("the session ended, but not because it was cut: {error:#}"))
+    })?;
+    let load = ms(gateway.at.saturating_duration_since(reload.started)).min(total);
+    guide.measured("from_reload_to_end_ms", total);
+    guide.measured("of_which_until_the_gateway_cut_ms", load);
+    guide.screen.say("It is encrypted again:")?;
+    guide.run(&report_disk("false", "true"))?;
+    let again = guide.run("doorward reload")?;
+    must(&again, GATEWAY)?;
+    Ok(format!(
+        "psql saw its connection end {total:.0} ms after `doorward reload` was started:\n\
+         {load:.0} ms until the gateway had read and checked every file and cut it (the policy folder has to\n\
+         be quiet for 300 ms), {:.1} ms from there to psql",
+        total - load
+    ))
+}
+
+fn time(guide: &mut Guide, company: &Company) -> Result<String> {
+    let now = Timestamp::from_system(SystemTime::now());
+    let until = Timestamp::from_millis((now.millis() + AHEAD_MS) / 1000 * 1000);
+    guide.screen.say("The permit for the database gets an end, a few seconds ahead:")?;
+    load_db_policy(guide, Some(until))?;
+    let session = live_session(guide, company)?;
+    let flows = guide.run(FLOWS)?;
+    expect(&flows, &[LAPTOP, &until.to_string()])?;
+    guide.screen.say("Nobody does anything now; the session is idle.")?;
+    let (_, end) = cut(guide, session)?;
+    let late = millis_after(until, end.wall);
+    guide.measured("promised", until.to_string());
+    guide.measured("end_seen", Timestamp::from_system(end.wall).to_string());
+    guide.measured("late_ms", late);
+    if late < 0.0 {
+        return Err(fault(GATEWAY, format!("it was cut {:.1} ms before its time", -late)));
+    }
+    Ok(format!(
+        "promised until {until}; psql saw its connection end at {}, {late:.1} ms later",
+        Timestamp::from_system(end.wall)
+    ))
+}
+
+fn policy(guide: &mut Guide, company: &Company) -> Result<String> {
+    guide.screen.say("The permit of step 4 is over, so a new session is refused:")?;
+    let question = company.psql(LAPTOP, &["select 'open to ' || current_user"]);
+    let refused = guide.run(&question)?;
+    if refused.ok {
+        return Err(fault(GATEWAY, "the database is open although its permit is over"));
+    }
+    guide.screen.say("The policy without that end, loaded:")?;
+    load_db_policy(guide, None)?;
+    let open = guide.run(&question)?;
+    expect(&open, &["open to ada"])?;
+    Ok("refused before, open after, without a restart".to_owned())
+}
+
+/// A session with the database that waits for an hour.
+fn live_session(guide: &mut Guide, company: &Company) -> Result<Background> {
+    guide.screen.say("A session with the database that would last for an hour:")?;
+    let line = company.psql(LAPTOP, &["select 'connected as ' || current_user", "select pg_sleep(3600)"]);
+    let mut session = guide.start(&line)?;
+    guide.follow(&mut session, LIVE).map_err(|error| fault(CONNECTOR, format!("no session: {error:#}")))?;
+    Ok(session)
+}
+
+/// Waits until a live session has ended; all of it, and the first line that tells.
+fn cut(guide: &mut Guide, session: Background) -> Result<(Done, Line)> {
+    let done = guide.finish(session).context("the session goes on")?;
+    if done.ok {
+        return Err(fault(GATEWAY, "the session ended as if all was well"));
+    }
+    let told = done.lines.iter().skip_while(|line| !line.text.contains(LIVE)).nth(1).cloned();
+    let told = told.ok_or_else(|| anyhow!("psql ended without a word"))?;
+    Ok((done, told))
+}
+
+/// Changes what device management says of the laptop's disk.
+fn report_disk(from: &str, to: &str) -> String {
+    format!("sed -i '/\"{LAPTOP}\"/,/disk_encrypted/ s/value = {from}/value = {to}/' directory.toml")
+}
+
+fn load_db_policy(guide: &mut Guide, until: Option<Timestamp>) -> Result<()> {
+    guide.run(&format!("cat >policies/db.cedar <<'END'\n{}END", files::db(until)))?;
+    let load = guide.run("doorward policy load")?;
+    must(&load, GATEWAY)
+}
+
+/// What a command must have printed; anything else is the gateway's fault.
+fn expect(done: &Done, parts: &[&str]) -> Result<()> {
+    match parts.iter().find(|part| !done.says(&[part])) {
+        None => Ok(()),
+        Some(missing) => Err(fault(GATEWAY, format!("expected {missing:?} here"))),
+    }
+}
+
+fn must(done: &Done, whose: &'static str) -> Result<()> {
+    if done.ok { Ok(()) } else { Err(fault(whose, "the command failed")) }
+}
