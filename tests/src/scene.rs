@@ -160,6 +160,12 @@ impl Scene {
         Ok(())
     }
 
+    /// A running connector.
+    pub fn connector(&self, name: &str) -> Result<&Process> {
+        let process = self.connectors.get(name).and_then(|(_, process)| process.as_ref());
+        process.with_context(|| format!("connector {name} is not running"))
+    }
+
     /// Kills a connector.
     pub fn kill_connector(&mut self, name: &str) -> Result<()> {
         let process = self.connectors.get_mut(name).and_then(|(_, process)| process.take());

@@ -2,6 +2,7 @@
 //! Each would succeed if the defence it names were removed.
 
 use std::{
+    fs,
     io::{ErrorKind, Write},
     net::{SocketAddrV4, TcpStream},
     os::fd::AsRawFd,
@@ -36,7 +37,9 @@ tests::tests![
     a_connector_trusts_no_gateway_with_another_key,
     a_device_with_an_unknown_key_gets_nowhere_and_is_named,
     a_removed_device_gets_no_new_handshake,
+    a_device_restored_at_once_recovers_untouched,
     a_policy_that_cannot_be_evaluated_denies,
+    no_secret_is_ever_said,
 ];
 
 /// D1, D2: only the device's own addresses come out of its tunnel.
@@ -261,4 +264,45 @@ fn a_policy_that_cannot_be_evaluated_denies() -> Result<()> {
     }
     assert_eq!(scene.echo.accepted(), 0);
     scene.gateway.process()?.wait_for("overflow").map(drop)
+}
+
+/// D9: taken away and given back while the client looks elsewhere; it is not touched.
+fn a_device_restored_at_once_recovers_untouched() -> Result<()> {
+    let mut scene = Scene::start()?;
+    let laptop = scene.device("laptop")?;
+    let machines = std::mem::take(&mut scene.company.machines);
+    scene.change(|_| Ok(()))?;
+    scene.change(|company| {
+        company.machines = machines;
+        Ok(())
+    })?;
+    laptop.wait_until_connected(GATEWAY)?;
+    echo(&mut laptop.dial(&format!("{DESK}:{ECHO}"))?, "again")
+}
+
+/// H12, C2: no private key in any log, answer or page, whatever happened.
+fn no_secret_is_ever_said() -> Result<()> {
+    let mut scene = Scene::start()?;
+    let laptop = scene.device("laptop")?;
+    let mut said = vec![scene.device_text("laptop")?];
+    for page in ["http://wiki.corp.example/", "http://vault.corp.example/"] {
+        said.push(String::from_utf8_lossy(&laptop.curl(&["--include", page])?.stdout).into_owned());
+    }
+    echo(&mut laptop.dial(&format!("{DESK}:{ECHO}"))?, "seen")?;
+    scene.change(|company| company.machine_mut("laptop").map(|laptop| laptop.encrypted = None))?;
+    said.push(scene.status()?.to_string());
+    said.push(scene.gateway.ask(&scene.world.gw, &["status"])?);
+    said.push(scene.gateway.process()?.text());
+    said.push(scene.connector("fra-1")?.text());
+    let mut secrets = vec![scene.company.machine("laptop")?.key.private.clone()];
+    let (gateway, connector) = (scene.gateway.folder(), scene.world.site.folder().join("fra-1"));
+    for file in [gateway.join("gateway.key"), gateway.join("link.key"), connector.join("connector.key")] {
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        // Bare, or in the frame of a PEM file.
+        secrets.extend(text.lines().filter(|line| !line.starts_with("--")).map(str::to_owned));
+    }
+    for secret in &secrets {
+        assert!(!said.iter().any(|text| text.contains(secret)), "a private key was said");
+    }
+    Ok(())
 }

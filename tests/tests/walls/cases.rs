@@ -8,6 +8,7 @@ use crate::sources::sources;
 const CASES: &[(&str, &str, &str)] = &[
     // One peer sends with another's tunnel address (gotatun, boringtun's device layer).
     ("D1", "tests", "another_source_address_gets_nowhere"),
+    ("D1", "tunnel", "another_devices_source_is_dropped_and_counted"),
     // Arbitrary inner source addresses are accepted (Nebula 1.9.4).
     ("D2", "tests", "another_source_address_gets_nowhere"),
     // Mapped addresses reach loopback and link-local of the connector (Tailscale, 2026-08).
@@ -24,10 +25,23 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D6", "tests", "the_end_of_a_time_window_cuts_websockets"),
     // Two names on one address: the sibling opens too (tailscale#10837).
     ("D7", "tests", "a_sibling_on_the_same_address_stays_shut"),
+    // Cookies break under load and lock everybody out (firezone#9643).
+    ("D8", "tunnel", "under_load_boringtun_asks_for_cookies"),
+    // A policy taken away and given back leaves clients black-holed (firezone#10068).
+    ("D9", "tests", "a_device_restored_at_once_recovers_untouched"),
+    // One table for everybody: a noisy device evicts the others (Tailscale's 512 UDP entries).
+    ("D10", "tunnel", "limits_refuse_at_once"),
+    ("D10", "tunnel", "devices_are_served_in_turn"),
     // A cut download looks complete: queued data and a clean end (measured).
     ("D12", "tests", "nothing_queued_arrives_after_a_cut"),
+    ("D12", "gateway", "a_cut_resets_an_answer_under_way_on_both_sides"),
     // Two sockets with one 4-tuple wait to be accepted: the permit of one is used for the other (measured).
     ("D13", "tests", "one_port_used_again_and_again_gets_its_own_decision"),
+    ("D13", "tunnel", "reconnecting_from_one_port_pairs_by_sequence_number"),
+    // An old handshake initiation, replayed after a restart, moves the victim's endpoint.
+    ("D14", "tunnel", "an_old_initiation_is_refused_and_the_endpoint_stays"),
+    // The forced handshake as an amplifier.
+    ("D15", "tunnel", "forced_handshakes_are_rare"),
     // Client-sent identity headers reach the app (oauth2-proxy CVE-2025-64484).
     ("H1", "tests", "forged_identity_headers_never_arrive"),
     // The path that was decided is not the path that is forwarded (Oathkeeper, Envoy, heimdall).
@@ -38,23 +52,31 @@ const CASES: &[(&str, &str, &str)] = &[
     ("H3", "tests", "forged_identity_headers_never_arrive"),
     // An attribute the client chooses makes a route public (oauth2-proxy GHSA-5hvv-m4w4-gf6v).
     ("H4", "tests", "nothing_a_client_says_makes_an_app_public"),
+    // Tokens and keys are served or logged (Pomerium CVE-2024-39315).
+    ("H12", "tests", "no_secret_is_ever_said"),
     // Request smuggling.
     ("H14", "tests", "a_request_hidden_in_another_never_arrives"),
     // Any page in the browser acts with the tunnel's identity.
     ("H16", "tests", "a_foreign_page_cannot_act"),
     // DNS rebinding and unknown hosts (CVE-2022-41924).
     ("H17", "tests", "an_unknown_host_is_misdirected"),
+    ("H17", "gateway", "takes_out_every_form_of_our_addresses"),
     // A GET that writes: upgrades and method overrides.
     ("H18", "tests", "a_write_in_disguise_is_a_write"),
     // A connector is used to roam its network (Teleport).
     ("C1", "tests", "a_connector_dials_nothing_its_own_list_lacks"),
+    // Secrets leak into logs (headscale GHSA-wp76-cf2j-rqq7).
+    ("C2", "tests", "no_secret_is_ever_said"),
     // The certificate of a session is swapped (Boundary CVE-2024-1052).
     ("C3", "tests", "a_connector_with_another_key_gets_nowhere_and_is_named"),
     ("C3", "tests", "a_connector_trusts_no_gateway_with_another_key"),
     // A revoked key is used again (nebula-mesh CVE-2026-61699).
     ("C8", "tests", "a_removed_device_gets_no_new_handshake"),
+    // Two permits, one without posture: the weaker wins unnoticed (OpenZiti).
+    ("C10", "policy", "a_permit_that_makes_another_moot"),
     // A forbid that errs is skipped by Cedar itself.
     ("C11", "tests", "a_policy_that_cannot_be_evaluated_denies"),
+    ("C11", "policy", "an_erroring_forbid_denies_and_is_named"),
 ];
 
 #[test]
