@@ -18,6 +18,7 @@ pub mod limits;
 pub mod live;
 pub mod names;
 pub mod peerfile;
+pub mod policies;
 pub mod reach;
 pub mod reload;
 pub mod run;

@@ -10,12 +10,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use policy::decision::PolicyId;
 use protocol::time::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{self, Denied, Question, Verdict},
+    access::{self, Allowed, Denied, Question, Verdict},
     snapshot::Snapshot,
 };
 
@@ -23,11 +24,21 @@ use crate::{
 /// is noticed well inside the promised second.
 const CLOCK_LOOK: Duration = Duration::from_millis(250);
 
-/// How the owner of something open learns that it must end, and why.
+/// How the owner of something open learns that it must end, and why; and what allows it meanwhile.
 #[derive(Debug, Clone, Default)]
 pub struct Cut {
     token: CancellationToken,
     why: Arc<OnceLock<Denied>>,
+    grant: Arc<Mutex<Grant>>,
+}
+
+/// What the latest look said of something open.
+#[derive(Debug, Clone, Default)]
+pub struct Grant {
+    /// The first instant at which the answer may differ.
+    pub until: Option<Timestamp>,
+    /// The permits that matched.
+    pub policies: Vec<PolicyId>,
 }
 
 impl Cut {
@@ -40,6 +51,16 @@ impl Cut {
     pub fn now(&self, why: Denied) {
         let _ = self.why.set(why);
         self.token.cancel();
+    }
+
+    /// What allows it now.
+    pub fn grant(&self) -> Grant {
+        self.grant.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn granted(&self, allowed: &Allowed) {
+        let grant = Grant { until: allowed.until, policies: allowed.policies.clone() };
+        *self.grant.lock().unwrap_or_else(PoisonError::into_inner) = grant;
     }
 
     /// Why it was ended, once it was.
@@ -186,7 +207,10 @@ impl Live {
             let clock = Clock::read();
             let verdict = access::check(&snapshot, &question, clock.wall);
             let until = match &verdict {
-                Verdict::Allow(allowed) => allowed.until.map(|wall| Deadline::new(wall, clock)),
+                Verdict::Allow(allowed) => {
+                    cut.granted(allowed);
+                    allowed.until.map(|wall| Deadline::new(wall, clock))
+                }
                 Verdict::Deny(_) => return (verdict, guard),
             };
             if self.settle(guard.id, snapshot.epoch(), until) {
@@ -274,6 +298,7 @@ impl Live {
         for (id, handle, verdict) in asked {
             match verdict {
                 Verdict::Allow(allowed) => {
+                    handle.granted(allowed);
                     table.set_until(id, allowed.until.map(|wall| Deadline::new(wall, clock)));
                 }
                 Verdict::Deny(denied) => {

@@ -184,6 +184,9 @@ fn load(file: &ConfigFile, question: Question) -> anyhow::Result<()> {
     for id in &loaded.forbids_removed {
         println!("warning: forbid {id} is not in force any more");
     }
-    println!("loaded: {} policies in force, {} open connections cut", loaded.count, loaded.cut);
+    let (count, cut) = (loaded.count, loaded.cut);
+    let policies = if count == 1 { "policy" } else { "policies" };
+    let connections = if cut == 1 { "connection" } else { "connections" };
+    println!("loaded: {count} {policies} in force, {cut} open {connections} cut");
     Ok(())
 }

@@ -2,7 +2,6 @@
 //! It does not parse or decide. Always true: a load that fails in any part changes nothing.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,29 +9,28 @@ use std::{
 };
 
 use connector::dial::Site;
-use policy::Engine;
+use policy::PolicyFile;
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     config::{
-        self, Config, Connector, Directory, Policies,
+        self, Config, Connector, Directory,
         address::{self, Plan},
     },
     connectors::{ConnectorSpec, Registry},
     dataplane::{Command, DataPlane},
     dial::Dialer,
     live::Live,
+    policies::{self, Policies},
     snapshot::Snapshot,
 };
 
 /// Requests that may wait; a burst of signals collapses here.
 const REQUESTS: usize = 16;
-/// The policy folder must read the same twice, this far apart, before it counts as saved.
-const QUIET: Duration = Duration::from_millis(300);
-/// How often a folder that keeps changing is read again before the load gives up.
-const QUIET_TRIES: usize = 20;
+/// How often a watched policy folder is looked at.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// What a load did, for the one who asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -86,16 +84,17 @@ pub struct Files {
     /// Tunnel addresses, allocated and kept.
     pub addresses: Arc<Plan>,
     /// The policy folder.
-    pub engine: Arc<Engine>,
+    pub policies: Policies,
 }
 
 impl Files {
-    /// Reads everything the configuration at `path` names. The error lists every mistake.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    /// Reads everything the configuration at `path` names; what did not change of the policies
+    /// `in_force` serves again. The error lists every mistake.
+    pub fn read(path: &Path, in_force: Option<&Policies>) -> Result<Self, String> {
         let config = config::load(path).map_err(|error| error.to_string())?;
         let directory = config::load_directory(&config.gateway.directory, &config.tunnel);
-        let (directory, engine) = match (directory, read_policies(&config)) {
-            (Ok(directory), Ok(engine)) => (directory, engine),
+        let (directory, policies) = match (directory, Policies::load(&config, in_force)) {
+            (Ok(directory), Ok(policies)) => (directory, policies),
             (Ok(_), Err(policies)) => return Err(policies),
             (Err(directory), Ok(_)) => return Err(directory.to_string()),
             (Err(directory), Err(policies)) => return Err(format!("{directory}\n{policies}")),
@@ -106,13 +105,13 @@ impl Files {
             config: Arc::new(config),
             directory: Arc::new(directory),
             addresses: Arc::new(addresses),
-            engine: Arc::new(engine),
+            policies,
         })
     }
 
     /// The same with the policies read again.
     fn with_policies(&self) -> Result<Self, String> {
-        Ok(Self { engine: Arc::new(read_policies(&self.config)?), ..self.clone() })
+        Ok(Self { policies: Policies::load(&self.config, Some(&self.policies))?, ..self.clone() })
     }
 
     /// The snapshot these files make.
@@ -122,7 +121,7 @@ impl Files {
             self.config.clone(),
             self.directory.clone(),
             self.addresses.clone(),
-            self.engine.clone(),
+            self.policies.engine().clone(),
         )
     }
 
@@ -132,33 +131,9 @@ impl Files {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let lints = self.engine.lints().iter().map(ToString::to_string);
+        let lints = self.policies.engine().lints().iter().map(ToString::to_string);
         self.config.warnings.iter().cloned().chain(lints).collect()
     }
-}
-
-/// Reads the policy folder until it is quiet, then loads it as one unit.
-fn read_policies(config: &Config) -> Result<Engine, String> {
-    let read = || config.policy.read().map_err(|error| error.to_string());
-    let mut last = read()?;
-    for _ in 0..QUIET_TRIES {
-        std::thread::sleep(QUIET);
-        let again = read()?;
-        if again == last {
-            return Engine::load(&last, &config.policy.zones).map_err(|errors| errors.to_string());
-        }
-        last = again;
-    }
-    let folder = config.policy.dir.display();
-    Err(format!("{folder}: the policies keep changing while they are read; nothing was loaded"))
-}
-
-/// A print of the policy folder as it stands; `None` while it cannot be read.
-fn print_of(policies: &Policies) -> Option<u64> {
-    let files = policies.read().ok()?;
-    let mut hasher = DefaultHasher::new();
-    files.iter().for_each(|file| (&file.name, &file.text).hash(&mut hasher));
-    Some(hasher.finish())
 }
 
 /// The owner of what is loaded.
@@ -189,7 +164,7 @@ impl Loader {
 
     /// Serves requests, and watches the policy folder if the configuration says so.
     pub async fn run(mut self) {
-        let mut seen = print_of(&self.files.config.policy);
+        let mut seen = self.files.policies.files().to_vec();
         loop {
             let watch = self.files.config.policy.watch;
             tokio::select! {
@@ -200,26 +175,27 @@ impl Loader {
                     // Whoever asked may have gone; the load stands either way.
                     let _ = answer.send(loaded);
                 }
-                () = tokio::time::sleep(QUIET), if watch => self.look(&mut seen).await,
+                () = tokio::time::sleep(LOOK), if watch => self.look(&mut seen).await,
             }
         }
     }
 
     /// Loads a changed policy folder once; a folder that was refused is not tried again until it
     /// changes again.
-    async fn look(&mut self, seen: &mut Option<u64>) {
-        let print = print_of(&self.files.config.policy);
-        if print != *seen {
+    async fn look(&mut self, seen: &mut Vec<PolicyFile>) {
+        // A folder that cannot be read is not loaded; the next look may find it whole.
+        let Ok(files) = policies::texts(&self.files.config) else { return };
+        if files != *seen {
             let loaded = self.load(Scope::WatchedPolicies).await;
             report(Scope::WatchedPolicies, &loaded);
-            *seen = print;
+            *seen = files;
         }
     }
 
     async fn load(&mut self, scope: Scope) -> Result<Loaded, String> {
         let (path, files) = (self.path.clone(), self.files.clone());
         let read = tokio::task::spawn_blocking(move || match scope {
-            Scope::All => Files::read(&path),
+            Scope::All => Files::read(&path, Some(&files.policies)),
             Scope::Policies | Scope::WatchedPolicies => files.with_policies(),
         });
         let files = read.await.map_err(|error| format!("the load failed: {error}"))??;
@@ -228,7 +204,7 @@ impl Loader {
                 "{fixed} cannot change while the gateway runs: restart it. Nothing was loaded"
             ));
         }
-        let removed = files.engine.forbids_removed_since(&self.files.engine);
+        let removed = files.policies.engine().forbids_removed_since(self.files.policies.engine());
         let forbids_removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
         if scope == Scope::WatchedPolicies && !forbids_removed.is_empty() {
             let names = forbids_removed.join(", ");
@@ -240,7 +216,7 @@ impl Loader {
         let cut = self.put(&files, local).await;
         let warnings = files.warnings();
         self.files = files;
-        let engine = &self.files.engine;
+        let engine = self.files.policies.engine();
         Ok(Loaded { policies: engine.fingerprint(), count: engine.len(), forbids_removed, cut, warnings })
     }
 

@@ -114,7 +114,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
 
 async fn read(path: &Path) -> anyhow::Result<Files> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || Files::read(&path)).await?.map_err(|mistakes| anyhow!(mistakes))
+    tokio::task::spawn_blocking(move || Files::read(&path, None)).await?.map_err(|mistakes| anyhow!(mistakes))
 }
 
 struct Net {

@@ -95,7 +95,7 @@ impl Flows {
     }
 
     pub(super) fn rows(&self) -> Vec<FlowRow> {
-        let mut rows: Vec<_> = self.open().values().map(|(_, row)| row.clone()).collect();
+        let mut rows: Vec<_> = self.open().values().map(|(cut, row)| granted(cut, row)).collect();
         rows.sort_by_key(|row| row.flow);
         rows
     }
@@ -103,6 +103,13 @@ impl Flows {
     fn open(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The row with what allows the flow now: a load may have changed it since it was opened.
+fn granted(cut: &Cut, row: &FlowRow) -> FlowRow {
+    let grant = cut.grant();
+    let policies = grant.policies.iter().map(|policy| policy.as_ref().to_owned()).collect();
+    FlowRow { until: grant.until, policies, ..row.clone() }
 }
 
 impl Row {
@@ -121,8 +128,6 @@ impl Row {
             row.user = Some(allowed.user.id.clone());
             row.resource = Some(resource.to_string());
             row.decision = "allow".to_owned();
-            row.policies = allowed.policies.iter().map(|policy| policy.as_ref().to_owned()).collect();
-            row.until = allowed.until;
         });
     }
 

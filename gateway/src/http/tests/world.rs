@@ -14,7 +14,7 @@ use std::{
 };
 
 use connector::dial::Site;
-use policy::{Engine, PolicyFile};
+use policy::PolicyFile;
 use protocol::{id::AppId, time::Timestamp};
 use tokio::{
     net::TcpListener,
@@ -34,6 +34,7 @@ use crate::{
     gate::{Gate, HttpQuestion, Passed},
     http::{FrontFlow, HttpFront, admit::Decides},
     live::{Cut, Live},
+    policies::Policies,
     reach::Destination,
     reload::Files,
 };
@@ -256,13 +257,13 @@ fn files(folder: &std::path::Path, lines: &str, upstream: SocketAddr) -> Files {
     let addresses =
         address::plan(&config, &directory, Timestamp::from_system(SystemTime::now())).expect("addresses");
     let policies = PolicyFile { name: "test.cedar".to_owned(), text: POLICIES.to_owned() };
-    let engine =
-        Engine::load(&[policies], &config.policy.zones).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let policies = Policies::parse(vec![policies], config.policy.zones.clone())
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
     Files {
         config: Arc::new(config),
         directory: Arc::new(directory),
         addresses: Arc::new(addresses),
-        engine: Arc::new(engine),
+        policies,
     }
 }
 
