@@ -118,8 +118,7 @@ fn posture(guide: &mut Guide, company: &Company) -> Result<String> {
     must(&again, GATEWAY)?;
     Ok(format!(
         "psql saw its connection end {total:.0} ms after `doorward reload` was started:\n\
-         {load:.0} ms until the gateway had read and checked every file and cut it (the policy folder has to\n\
-         be quiet for 300 ms), {:.1} ms from there to psql",
+         {load:.0} ms until the gateway had read and checked every file and cut it, {:.1} ms from there to psql",
         total - load
     ))
 }
