@@ -8,7 +8,7 @@ mod decide;
 mod pending;
 mod table;
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use protocol::id::DeviceId;
 use tokio::{net::TcpStream, sync::watch};
@@ -196,12 +196,13 @@ impl Shell {
     }
 
     async fn relay(&self, flow: &Flow, socket: TcpStream, upstream: Upstream, row: &table::Row) {
-        let ended = tcp::relay(socket, upstream, row.cut()).await;
-        if ended.how == End::Closed {
-            self.0.data_plane.send(Command::Finished(flow.id)).await;
-        } else {
-            self.0.data_plane.send(Command::Cut(flow.id)).await;
-        }
+        let relay = tcp::relay(socket, upstream, row.cut());
+        let ended = self.cut_packets_first(flow, row.cut(), relay).await;
+        let command = match ended.how {
+            End::Closed => Command::Finished(flow.id),
+            End::Cut | End::DeviceReset | End::UpstreamReset => Command::Cut(flow.id),
+        };
+        self.0.data_plane.send(command).await;
         let why = row.cut().why().map(Denied::to_string);
         tracing::info!(target: "flow", flow = flow.id.0, device = %flow.device, to = %flow.key.target,
             end = ended.how.as_str(), up = ended.up, down = ended.down, why, "flow ended");
@@ -219,10 +220,24 @@ impl Shell {
         let Some(socket) = self.admit(flow, row.cut()).await else { return };
         let front =
             FrontFlow::new(permit, flow.device.clone(), flow.key.device, flow.key.target, row.cut().clone());
-        self.0.front.serve(socket, Arc::new(front), self.0.draining.clone()).await;
-        let command =
-            if row.cut().token().is_cancelled() { Command::Cut(flow.id) } else { Command::Finished(flow.id) };
-        self.0.data_plane.send(command).await;
+        let serve = self.0.front.serve(socket, Arc::new(front), self.0.draining.clone());
+        self.cut_packets_first(flow, row.cut(), serve).await;
+        self.0.data_plane.send(Command::Finished(flow.id)).await;
+    }
+
+    /// Does `work`, which ends at the cut. The packet core is told of the cut first, so that nothing
+    /// the kernel still holds passes between the two.
+    async fn cut_packets_first<T>(&self, flow: &Flow, cut: &Cut, work: impl Future<Output = T>) -> T {
+        let packets = async {
+            cut.token().cancelled().await;
+            self.0.data_plane.send(Command::Cut(flow.id)).await;
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            biased;
+            never = packets => match never {},
+            done = work => done,
+        }
     }
 
     async fn dns(&self, flow: &Flow, row: &table::Row) {
