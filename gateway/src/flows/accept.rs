@@ -34,13 +34,12 @@ pub async fn accept_all(
     loop {
         // The peer's address is the one accept gave: a socket that died in the queue has no other.
         match listener.accept().await {
-            Ok((socket, peer)) => match paired(socket, peer, &pending) {
-                Ok((key, isn)) => data_plane.send(Command::Accepted(key, isn)).await,
-                Err(stranger) => {
+            Ok((socket, peer)) => {
+                if let Err(stranger) = hand_over(socket, peer, &pending, &data_plane).await {
                     unpaired.fetch_add(1, Ordering::Relaxed);
                     tcp::reset(stranger);
                 }
-            },
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection from the tunnel");
                 tokio::time::sleep(AFTER_FAILURE).await;
@@ -50,11 +49,17 @@ pub async fn accept_all(
 }
 
 /// Hands `socket` to the flow it belongs to; one that died in the queue or belongs to none comes back.
-fn paired(socket: TcpStream, peer: SocketAddr, pending: &Pending) -> Result<(FlowKey, u32), TcpStream> {
+/// The packet core is told first: the flow's end, which its task tells, must not overtake this.
+async fn hand_over(
+    socket: TcpStream,
+    peer: SocketAddr,
+    pending: &Pending,
+    data_plane: &DataPlane,
+) -> Result<(), TcpStream> {
     let syn = netio::tcp::saved_syn(&socket).ok().flatten();
     let (Ok(target), Some(syn)) = (socket.local_addr(), syn) else { return Err(socket) };
     tcp::tune(&socket);
     let key = FlowKey { device: peer, target };
-    pending.hand_over(key, syn.isn, socket)?;
-    Ok((key, syn.isn))
+    data_plane.send(Command::Accepted(key, syn.isn)).await;
+    pending.hand_over(key, syn.isn, socket)
 }
