@@ -252,10 +252,14 @@ impl Shell {
         self.0.data_plane.send(Command::Finished(flow.id)).await;
     }
 
+    /// Refuses what never became a question to the policies.
     async fn refuse(&self, flow: &Flow, denied: &Denied) {
+        tracing::info!(target: "decision", flow = flow.id.0, device = %flow.device, to = %flow.key.target,
+            decision = "deny", reason = %denied);
         self.reset(flow, &flow.key.target.to_string(), denied).await;
     }
 
+    /// Refuses what was denied or cut; its decision line is written.
     async fn refuse_for(&self, flow: &Flow, resource: &ResourceId, denied: &Denied) {
         self.reset(flow, &resource.to_string(), denied).await;
     }
