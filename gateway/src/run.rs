@@ -285,6 +285,7 @@ async fn drain_all(
     if tokio::time::timeout(AFTER_CUT, flows.ended()).await.is_err() {
         tracing::warn!("some connections did not end");
     }
+    front.retire();
     if let Some(registry) = registry {
         registry.drain().await;
     }
