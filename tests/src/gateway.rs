@@ -127,9 +127,9 @@ impl Gateway {
         self.process()?.signal(Signal::SIGHUP)
     }
 
-    /// Asks it to end, the way service managers do.
-    pub fn terminate(&self) -> Result<()> {
-        self.process()?.signal(Signal::SIGTERM)
+    /// Asks it to end: by SIGTERM as service managers do, or by SIGINT as a person at a terminal does.
+    pub fn ask_to_end(&self, signal: Signal) -> Result<()> {
+        self.process()?.signal(signal)
     }
 
     /// Waits until it has ended by itself; how it did.
