@@ -45,9 +45,9 @@ enum Command {
     Check(ConfigFile),
     /// Run the gateway
     ///
-    /// SIGHUP (or `doorward reload`) reads every file again; SIGTERM drains: no new connections,
-    /// open ones get ten seconds, then a reset. The log goes to standard error; RUST_LOG sets what
-    /// is in it, for example RUST_LOG=info,decision=debug.
+    /// SIGHUP (or `doorward reload`) reads every file again; SIGTERM or Ctrl-C drains: no new
+    /// connections, open ones get ten seconds, then a reset; a second one resets at once. The log
+    /// goes to standard error; RUST_LOG sets what is in it, for example RUST_LOG=info,decision=debug.
     Gateway {
         #[command(flatten)]
         file: ConfigFile,

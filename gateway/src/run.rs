@@ -4,6 +4,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    pin::pin,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
@@ -243,8 +244,7 @@ async fn remember(state: PathBuf, data_plane: DataPlane, handshakes: Arc<Notify>
 /// Until a signal to end, or until the data plane ends by itself, which is an error.
 async fn until_told(reloader: &Reloader, mut events: tokio::task::JoinHandle<()>) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut told = pin!(told_to_end());
     loop {
         tokio::select! {
             _ = hangup.recv() => {
@@ -252,11 +252,21 @@ async fn until_told(reloader: &Reloader, mut events: tokio::task::JoinHandle<()>
                 // What came of it is in the log; there is no caller to tell.
                 tokio::spawn(async move { reloader.load(Scope::All).await });
             }
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            told = &mut told => return Ok(told?),
             _ = &mut events => return Err(anyhow!("the data plane ended by itself")),
         }
     }
+}
+
+/// A service manager says so by SIGTERM, a person at a terminal by SIGINT.
+async fn told_to_end() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
 async fn drain_all(
@@ -268,23 +278,17 @@ async fn drain_all(
     tracing::info!(seconds = DRAIN.as_secs(), "draining: no new connections; open ones may end");
     // Every flow has ended when nobody watches any more.
     let _ = drain.send(true);
-    let mut terminate = signal(SignalKind::terminate()).ok();
-    let again = async {
-        match &mut terminate {
-            Some(signal) => signal.recv().await,
-            None => std::future::pending().await,
-        }
-    };
     let ended = async { tokio::join!(front.drain(), flows.ended()) };
     tokio::select! {
         _ = ended => {}
         () = tokio::time::sleep(DRAIN) => {}
-        _ = again => {}
+        Ok(()) = told_to_end() => {}
     }
     flows.cut_all();
     if tokio::time::timeout(AFTER_CUT, flows.ended()).await.is_err() {
         tracing::warn!("some connections did not end");
     }
+    front.retire();
     if let Some(registry) = registry {
         registry.drain().await;
     }

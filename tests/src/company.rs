@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 
 use crate::device::KeyPair;
 
+/// The gateway's address on the internet.
+pub const OUTSIDE: &str = "10.77.0.1";
 /// The gateway's tunnel address.
 pub const GATEWAY: &str = "100.64.0.1";
 /// The tunnel address of the app `wiki`.
@@ -35,6 +37,8 @@ pub struct Person {
     pub id: &'static str,
     /// Every group listed must exist: `corp/staff`, `corp/guests`.
     pub groups: Vec<&'static str>,
+    /// Whether the account is shut.
+    pub disabled: bool,
 }
 
 /// A device.
@@ -53,6 +57,8 @@ pub struct Machine {
 
 /// The whole of the gateway's files.
 pub struct Company {
+    /// Where devices and connectors look for the gateway.
+    pub outside: &'static str,
     /// Everybody.
     pub people: Vec<Person>,
     /// Every device.
@@ -110,8 +116,6 @@ groups = ["staff"]
 "#;
 
 const HEAD: &str = r#"
-[gateway]
-endpoint = "10.77.0.1:51820"
 listen = ["0.0.0.0:51820", "[::]:51820"]
 private_key = "gateway.key"
 state = "state"
@@ -166,11 +170,10 @@ impl Company {
         let machine = |name, owner, number| {
             anyhow::Ok(Machine { name, owner, key: KeyPair::fresh()?, number, encrypted: Some(true) })
         };
+        let person = |id, groups| Person { id, groups, disabled: false };
         Ok(Self {
-            people: vec![
-                Person { id: "corp/alice", groups: vec!["corp/staff"] },
-                Person { id: "corp/bob", groups: vec![] },
-            ],
+            outside: OUTSIDE,
+            people: vec![person("corp/alice", vec!["corp/staff"]), person("corp/bob", vec![])],
             machines: vec![machine("laptop", "corp/alice", 10)?, machine("phone", "corp/bob", 11)?],
             policies: BTreeMap::from([("staff", STAFF.to_owned()), ("guards", GUARDS.to_owned())]),
             connectors: Vec::new(),
@@ -212,7 +215,7 @@ impl Company {
     }
 
     fn gateway_toml(&self) -> Result<String> {
-        let mut text = format!("{HEAD}{APPS}{}", self.more);
+        let mut text = format!("[gateway]\nendpoint = \"{}:51820\"{HEAD}{APPS}{}", self.outside, self.more);
         for (name, pin) in &self.connectors {
             writeln!(text, "[[connector]]\nname = {name:?}\nsite = \"fra\"\nkey = {pin:?}")?;
         }
@@ -221,9 +224,12 @@ impl Company {
 
     fn directory_toml(&self) -> Result<String> {
         let mut text = String::from("[[group]]\nid = \"corp/staff\"\n[[group]]\nid = \"corp/guests\"\n");
-        for Person { id, groups } in &self.people {
+        for Person { id, groups, disabled } in &self.people {
             let email = format!("{}@corp.example", id.trim_start_matches("corp/"));
-            writeln!(text, "[[user]]\nid = {id:?}\nemail = {email:?}\ngroups = {groups:?}")?;
+            writeln!(
+                text,
+                "[[user]]\nid = {id:?}\nemail = {email:?}\ngroups = {groups:?}\ndisabled = {disabled}"
+            )?;
         }
         for Machine { name, owner, key, number, encrypted } in &self.machines {
             writeln!(text, "[[device]]\nname = {name:?}\nowner = {owner:?}\nkeys = [{:?}]", key.public)?;

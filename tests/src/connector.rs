@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::{gateway::product, host::Host, process::Process};
+use crate::{company::OUTSIDE, gateway::product, host::Host, process::Process};
 
 /// What a connector of these tests may dial, unless a test says otherwise.
 pub const TARGETS: &str = r#"["10.50.0.0/24", "fd50::/64"]"#;
@@ -25,6 +25,8 @@ pub struct Connector {
     name: String,
     /// The pin the gateway knows it by.
     pub pin: String,
+    /// Where it looks for the gateway.
+    pub gateway: &'static str,
 }
 
 impl Connector {
@@ -32,15 +34,17 @@ impl Connector {
     pub fn prepare(host: &Host, name: &str) -> Result<Self> {
         let folder = host.folder().join(name);
         fs::create_dir_all(&folder)?;
-        Ok(Self { name: name.to_owned(), pin: make_key(host, &folder.join("connector.key"))? })
+        let pin = make_key(host, &folder.join("connector.key"))?;
+        Ok(Self { name: name.to_owned(), pin, gateway: OUTSIDE })
     }
 
     /// Starts it towards the gateway that has `gateway_pin`, with `targets` as its own rule.
     pub fn start(&self, host: &Host, gateway_pin: &str, targets: &str) -> Result<Process> {
         let file = host.folder().join(&self.name).join("connector.toml");
         let text = format!(
-            "gateways = [\"10.77.0.1:51821\"]\ngateway_key = \"{gateway_pin}\"\nprivate_key = \"connector.key\"\n\
-             [targets]\nallow = {targets}\n"
+            "gateways = [\"{}:51821\"]\ngateway_key = \"{gateway_pin}\"\nprivate_key = \"connector.key\"\n\
+             [targets]\nallow = {targets}\n",
+            self.gateway
         );
         fs::write(&file, text)?;
         let mut command = product(host, "doorward-connector")?;

@@ -5,7 +5,7 @@
 use std::{
     fs,
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, ExitStatus, Output},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -125,6 +125,16 @@ impl Gateway {
     /// Asks it to read its files again, the way service managers do.
     pub fn hang_up(&self) -> Result<()> {
         self.process()?.signal(Signal::SIGHUP)
+    }
+
+    /// Asks it to end: by SIGTERM as service managers do, or by SIGINT as a person at a terminal does.
+    pub fn ask_to_end(&self, signal: Signal) -> Result<()> {
+        self.process()?.signal(signal)
+    }
+
+    /// Waits until it has ended by itself; how it did.
+    pub fn outcome(&mut self) -> Result<ExitStatus> {
+        self.process.take().context("the gateway is not running")?.outcome()
     }
 
     /// Kills it without warning.

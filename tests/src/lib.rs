@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod company;
+pub mod connections;
 pub mod connector;
 pub mod device;
 pub mod gateway;

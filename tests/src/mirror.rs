@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tungstenite::Message;
 
 use crate::host::Host;
@@ -68,7 +68,7 @@ fn serve(mut stream: TcpStream, heads: &Mutex<Vec<String>>) -> io::Result<()> {
 }
 
 /// Byte by byte, so that nothing beyond the head is taken; speed is of no interest here.
-fn read_head(stream: &mut TcpStream) -> io::Result<Option<String>> {
+fn read_head(stream: &mut impl Read) -> io::Result<Option<String>> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while head.len() < LONGEST_HEAD && stream.read(&mut byte)? == 1 {
         head.extend(byte);
@@ -77,6 +77,16 @@ fn read_head(stream: &mut TcpStream) -> io::Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// Reads one whole answer, head and body, and not a byte more.
+pub fn read_answer(stream: &mut impl Read) -> Result<String> {
+    let head = read_head(stream)?.context("the connection ended before an answer")?;
+    let length: u64 = field(&head, "content-length").context("the answer says no length")?.parse()?;
+    let mut answer = head;
+    let count = stream.take(length).read_to_string(&mut answer).context("reading the answer")?;
+    ensure!(count as u64 == length, "the answer broke off: {answer}");
+    Ok(answer)
 }
 
 /// The first value of a header.

@@ -8,7 +8,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::{host::Host, wait::HANG};
@@ -59,6 +59,18 @@ pub fn drain(stream: &mut TcpStream) -> Result<(usize, Ending)> {
             Err(error) => return Err(error).context("waiting for the connection to end"),
         }
     }
+}
+
+/// Reads until `text` has come.
+pub fn read_until(stream: &mut TcpStream, text: &str) -> Result<()> {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&seen).contains(text) {
+        let count = stream.read(&mut buffer).with_context(|| format!("waiting for {text:?}"))?;
+        ensure!(count > 0, "ended before {text:?}: {}", String::from_utf8_lossy(&seen));
+        seen.extend(buffer.iter().take(count));
+    }
+    Ok(())
 }
 
 /// Sends `text` and reads as much back; for an echoing peer.

@@ -7,7 +7,7 @@ use std::{
     cell::RefCell,
     io::{self, BufRead, BufReader},
     os::unix::process::CommandExt,
-    process::{Child, Command},
+    process::{Child, Command, ExitStatus},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +22,10 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{host::Host, wait::HANG};
+use crate::{
+    host::Host,
+    wait::{HANG, eventually},
+};
 
 /// How long the last lines of an ended program may take to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -150,6 +153,12 @@ impl Process {
     /// Whether it has ended.
     pub fn ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until it has ended by itself; how it did.
+    pub fn outcome(&mut self) -> Result<ExitStatus> {
+        let child = &mut self.child;
+        eventually(&format!("{} ends", self.log.name), || child.try_wait().ok().flatten())
     }
 
     /// Sends a signal to the program and its children.

@@ -77,7 +77,8 @@ impl Scene {
         let mut company = plan.company;
         let mut connectors = BTreeMap::new();
         for name in plan.connectors {
-            let connector = Connector::prepare(&world.site, name)?;
+            let mut connector = Connector::prepare(&world.site, name)?;
+            connector.gateway = company.outside;
             company.connectors.push((name.to_owned(), connector.pin.clone()));
             connectors.insert(name, (connector, None));
         }

@@ -57,6 +57,7 @@ struct Parts {
     proxy: Arc<HttpProxy<Proxy>>,
     connections: TaskTracker,
     stop: CancellationToken,
+    retired: CancellationToken,
 }
 
 impl fmt::Debug for HttpFront {
@@ -78,16 +79,18 @@ impl HttpFront {
             max_retries: TRIES,
             ..ServerConf::default()
         };
+        let retired = CancellationToken::new();
         let mut options = HttpServerOptions::default();
         // Not to be proxied: so that it is refused by us, with our words.
         options.allow_connect_method_proxying = true;
-        let mut proxy = HttpProxy::new(Proxy::new(gate, dialer), Arc::new(conf));
+        let mut proxy = HttpProxy::new(Proxy::new(gate, dialer, retired.clone()), Arc::new(conf));
         proxy.server_options = Some(options);
         proxy.handle_init_modules();
         Self(Arc::new(Parts {
             proxy: Arc::new(proxy),
             connections: TaskTracker::new(),
             stop: CancellationToken::new(),
+            retired,
         }))
     }
 
@@ -131,6 +134,11 @@ impl HttpFront {
             self.0.stop.cancel();
             self.0.connections.wait().await;
         }
+    }
+
+    /// Closes what is kept open to apps for later requests: to be called when there will be none.
+    pub fn retire(&self) {
+        self.0.retired.cancel();
     }
 
     async fn cut(&self, connection: &Connection) {

@@ -23,6 +23,7 @@ use pingora::{
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     admit::{Admitted, Asked, Decides, Trail},
@@ -48,6 +49,7 @@ pub struct Proxy {
     dialer: Dialer,
     random: SystemRandom,
     flows: AtomicU64,
+    retired: CancellationToken,
 }
 
 /// One request, from its head to its end.
@@ -60,9 +62,9 @@ pub struct Exchange {
 }
 
 impl Proxy {
-    /// Asks `gate`, opens with `dialer`.
-    pub fn new(gate: Arc<dyn Decides>, dialer: Dialer) -> Self {
-        Self { gate, dialer, random: SystemRandom::new(), flows: AtomicU64::new(0) }
+    /// Asks `gate`, opens with `dialer`, keeps nothing open to apps once it is `retired`.
+    pub fn new(gate: Arc<dyn Decides>, dialer: Dialer, retired: CancellationToken) -> Self {
+        Self { gate, dialer, random: SystemRandom::new(), flows: AtomicU64::new(0), retired }
     }
 
     /// Unguessable, so that it can be told to anyone. If the system has no randomness, unique at least.
@@ -222,6 +224,7 @@ impl ProxyHttp for Proxy {
             dialer: self.dialer.clone(),
             flow: self.flows.fetch_add(1, Ordering::Relaxed),
             upgrade: admitted.upgrade,
+            retired: self.retired.clone(),
         };
         Ok(Box::new(upstream::peer(&admitted.app, http, self.gate.generation(), opener)))
     }

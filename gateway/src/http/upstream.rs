@@ -85,6 +85,8 @@ pub struct Opener {
     pub flow: u64,
     /// Whether the request asks for a tunnel.
     pub upgrade: bool,
+    /// Cancelled when nothing is kept for later requests any more.
+    pub retired: CancellationToken,
 }
 
 /// The one place where peers are made. `generation` changes with the configuration, so that no
@@ -154,7 +156,7 @@ impl Opener {
             let (ours, theirs) = pair.map_err(|error| {
                 Error::because(ErrorType::InternalError, "no socket pair for the app's connection", error)
             })?;
-            tokio::spawn(carry(ours, upstream, link.clone()));
+            tokio::spawn(carry(ours, upstream, link.clone(), self.retired.clone()));
             L4Stream::from(theirs)
         };
         let response = Box::new(ResponseHeader::build(200, None)?);
@@ -176,11 +178,13 @@ impl Link {
 
 /// Carries bytes between pingora's half of a socket pair and the app until one of them closes.
 /// Only real sockets go back to pingora's pool, hence the pair. Ends when pingora lets go of its
-/// half: at the latest when the idle connection leaves the pool.
-async fn carry(mut ours: UnixStream, mut upstream: Upstream, link: Link) {
+/// half: at the latest when the idle connection leaves the pool. Nobody can empty that pool, so the
+/// connection ends here when it is `retired`.
+async fn carry(mut ours: UnixStream, mut upstream: Upstream, link: Link, retired: CancellationToken) {
     let well = tokio::select! {
         biased;
         () = link.0.cancelled() => false,
+        () = retired.cancelled() => return close(upstream).await,
         copied = exchange(&mut ours, &mut upstream) => copied.is_ok(),
     };
     if !well {
@@ -320,8 +324,8 @@ mod tests {
     fn peer_of(app: &AppSpec, generation: u64, upgrade: bool) -> HttpPeer {
         let AppKind::Http(http) = &app.kind else { panic!("an HTTP app") };
         let attempt = Arc::new(Attempt { permit: Mutex::new(None), error: Mutex::new(None) });
-        let dialer = Dialer::new(None, Site::default());
-        peer(app, http, generation, Opener { attempt, dialer, flow: 1, upgrade })
+        let (dialer, retired) = (Dialer::new(None, Site::default()), CancellationToken::new());
+        peer(app, http, generation, Opener { attempt, dialer, flow: 1, upgrade, retired })
     }
 
     #[test]
@@ -361,7 +365,8 @@ mod tests {
     #[tokio::test]
     async fn without_a_permit_nothing_is_opened() {
         let attempt = Arc::new(Attempt { permit: Mutex::new(None), error: Mutex::new(None) });
-        let opener = Opener { attempt, dialer: Dialer::new(None, Site::default()), flow: 1, upgrade: false };
+        let (dialer, retired) = (Dialer::new(None, Site::default()), CancellationToken::new());
+        let opener = Opener { attempt, dialer, flow: 1, upgrade: false, retired };
         let anywhere = L4Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         assert!(opener.connect(&anywhere).await.is_err());
     }

@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 use tests::{
     company::{Company, DESK, ECHO, STAFF},
+    connections::Connections,
     gateway::Gateway,
     probe::echo,
     scene::Scene,
@@ -19,6 +20,7 @@ tests::tests![
     a_policy_mistake_says_where,
     a_half_saved_policy_folder_never_comes_into_force,
     a_broken_directory_keeps_the_old_one,
+    a_broken_configuration_keeps_the_old_one,
     what_init_writes_is_without_mistakes,
 ];
 
@@ -57,13 +59,16 @@ fn an_unknown_key_refuses_to_start() -> Result<()> {
     Ok(())
 }
 
+/// A section with three mistakes, and the keys at which they are.
+const BROKEN: &str = "[[subnet]]\nname = \"UPPER\"\nsite = \"nowhere\"\ncidr = \"10.9.0.0/99\"\n";
+const MISTAKES: [&str; 3] = ["subnet[2].name", "subnet[2].site", "subnet[2].cidr"];
+
 fn every_mistake_is_said_at_once() -> Result<()> {
     let said = refused(|company, _| {
-        company.more =
-            "[[subnet]]\nname = \"UPPER\"\nsite = \"nowhere\"\ncidr = \"10.9.0.0/99\"\n".to_owned();
+        company.more = BROKEN.to_owned();
         Ok(())
     })?;
-    for key in ["subnet[2].name", "subnet[2].site", "subnet[2].cidr"] {
+    for key in MISTAKES {
         assert!(said.contains(key), "{key} is missing in:\n{said}");
     }
     Ok(())
@@ -122,6 +127,26 @@ fn a_broken_directory_keeps_the_old_one() -> Result<()> {
     );
     scene.gateway.process()?.expect_errors();
     echo(&mut laptop.dial(&format!("{DESK}:{ECHO}"))?, "still")
+}
+
+fn a_broken_configuration_keeps_the_old_one() -> Result<()> {
+    let mut scene = Scene::start()?;
+    let laptop = scene.device("laptop")?;
+    let mut open = Connections::open(&laptop)?;
+    scene.company.more = BROKEN.to_owned();
+    // Were this file loaded, nobody would get in.
+    scene.company.policies.clear();
+    scene.gateway.write(&scene.company)?;
+    let output = scene.gateway.cli(&scene.world.gw, &["reload"])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for key in MISTAKES {
+        assert!(said.contains("doorward.toml:") && said.contains(key), "{key} is missing in:\n{said}");
+    }
+    open.expect_open()?;
+    Connections::open(&laptop)?;
+    assert!(scene.status().is_ok(), "the status can be asked for");
+    Ok(())
 }
 
 fn what_init_writes_is_without_mistakes() -> Result<()> {

@@ -9,9 +9,12 @@ mod cut;
 mod files;
 mod fixture;
 mod http;
+mod ipv6;
+mod life;
 mod restart;
 mod rights;
 mod smoke;
+mod time;
 
 use std::process::ExitCode;
 
@@ -23,9 +26,12 @@ fn main() -> ExitCode {
         fixture::TESTS,
         rights::TESTS,
         access::TESTS,
+        ipv6::TESTS,
         cut::TESTS,
+        time::TESTS,
         clients::TESTS,
         restart::TESTS,
+        life::TESTS,
         files::TESTS,
         attacks::TESTS,
         http::TESTS,

@@ -16,13 +16,15 @@ const CASES: &[(&str, &str, &str)] = &[
     // A policy change leaves live connections up (tailscale#859, pomerium#1279).
     ("D4", "tests", "a_posture_edit_cuts_and_a_repair_lets_in_again"),
     ("D4", "tests", "removing_the_user_cuts"),
+    ("D4", "tests", "disabling_the_user_cuts"),
     ("D4", "tests", "removing_the_group_cuts"),
     ("D4", "tests", "removing_the_device_cuts"),
     ("D4", "tests", "a_policy_edit_cuts"),
     // A time window is checked only at connect (firezone#5642).
-    ("D6", "tests", "the_end_of_a_time_window_cuts_tcp"),
-    ("D6", "tests", "the_end_of_a_time_window_cuts_http"),
-    ("D6", "tests", "the_end_of_a_time_window_cuts_websockets"),
+    ("D6", "tests", "the_end_of_a_time_window_cuts"),
+    ("D6", "tests", "a_window_ends_by_local_time_when_the_clocks_go_forward"),
+    ("D6", "tests", "a_window_ends_by_local_time_when_the_clocks_go_back"),
+    ("D6", "tests", "a_window_in_the_hour_that_comes_twice_ends_twice"),
     // Two names on one address: the sibling opens too (tailscale#10837).
     ("D7", "tests", "a_sibling_on_the_same_address_stays_shut"),
     // Cookies break under load and lock everybody out (firezone#9643).
