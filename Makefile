@@ -4,6 +4,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Whose folder of $(TARGET) is used; benches use release unless PROFILE=debug is said.
+PROFILE := debug
 
 # nextest gives every test a process of its own and a limit on hanging; cargo's own runner will do.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
@@ -45,8 +47,10 @@ lint: ## formatting and clippy, warnings are errors
 fmt: ## formats the sources
 	cargo fmt --all
 
-bench-%: set-up ## one benchmark by name
-	cargo run --release -p bench -- $* $(ARGS)
+bench-%: PROFILE := release
+bench-%: set-up ## one benchmark by name: restart, failover, cut (ARGS=--help explains; bench/README.md)
+	cargo build --profile $(PROFILE:debug=dev) --workspace --bins
+	@$(TARGET)/$(PROFILE)/bench $* --profile $(PROFILE) --commit "$$(git describe --always --dirty)" $(ARGS)
 
 set-up: ## installs what this machine lacks
-	@deploy/set-up.sh
+	@PROFILE=$(PROFILE) deploy/set-up.sh

@@ -63,7 +63,7 @@ fi
 
 # openresolv writes the test devices' resolv.conf, as wg-quick wants it. Installed, it would replace
 # systemd-resolved; so it is unpacked beside the binaries, where only the tests look.
-tools="${CARGO_TARGET_DIR:-target}/debug/openresolv"
+tools="${CARGO_TARGET_DIR:-target}/${PROFILE:-debug}/openresolv"
 if [ ! -x "$tools/sbin/resolvconf" ]; then
   echo "set-up: unpacking openresolv into $tools"
   mkdir -p "$tools"

@@ -1,6 +1,6 @@
 //! The gateway under test: `doorward` on its host, with its files, and its command line.
 //! It runs without any right unless the sandbox is told to be root.
-//! Always true: a gateway that was started answers `doorward status`.
+//! Always true: after `start` it answers `doorward status`.
 
 use std::{
     fs,
@@ -71,6 +71,17 @@ impl Gateway {
 
     /// Starts it and waits until it answers.
     pub fn start(&mut self, host: &Host) -> Result<()> {
+        self.launch(host)?;
+        let ready = eventually("doorward answers `doorward status`", || {
+            let ended = self.process.as_mut().is_none_or(Process::ended);
+            if ended { Some(false) } else { self.status(host).ok().map(|_| true) }
+        })?;
+        ensure!(ready, "doorward ended at once");
+        Ok(())
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn launch(&mut self, host: &Host) -> Result<()> {
         let mut command = match &self.clock {
             Some(clock) => {
                 let prefix = clock.prefix()?;
@@ -81,12 +92,7 @@ impl Gateway {
             None => product(host, "doorward")?,
         };
         command.arg("gateway").arg("--config").arg(self.folder.join("doorward.toml"));
-        let mut process = host.start("doorward", command)?.strict();
-        let ready = eventually("doorward answers `doorward status`", || {
-            if process.ended() { Some(false) } else { self.status(host).ok().map(|_| true) }
-        })?;
-        ensure!(ready, "doorward ended at once");
-        self.process = Some(process);
+        self.process = Some(host.start("doorward", command)?.strict());
         Ok(())
     }
 

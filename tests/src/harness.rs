@@ -44,15 +44,21 @@ fn short(name: &str) -> &str {
 }
 
 fn run(test: fn() -> Result<()>) -> Result<(), Failed> {
-    let result = catch_unwind(AssertUnwindSafe(test));
+    watch(test).map_err(Failed::from)
+}
+
+/// Runs `act` on this thread as a test is run: a failure comes with what its programs said, and an
+/// ERROR in the log of a program of ours is a failure.
+pub fn watch<T>(act: impl FnOnce() -> Result<T>) -> Result<T, String> {
+    let result = catch_unwind(AssertUnwindSafe(act));
     let journal = take_journal();
     let complaint = match result {
-        Ok(Ok(())) if journal.errors.is_empty() => return Ok(()),
-        Ok(Ok(())) => format!("errors in our logs:\n{}", journal.errors.join("\n")),
+        Ok(Ok(value)) if journal.errors.is_empty() => return Ok(value),
+        Ok(Ok(_)) => format!("errors in our logs:\n{}", journal.errors.join("\n")),
         Ok(Err(error)) => format!("{error:#}"),
         Err(panic) => format!("panicked: {}", words(&*panic)),
     };
-    Err(format!("{}\n{complaint}", journal.text).into())
+    Err(format!("{}\n{complaint}", journal.text))
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {

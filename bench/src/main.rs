@@ -1,0 +1,103 @@
+//! `bench`: how long the promises take, on the real programs with a stock client in namespaces.
+//! It judges no time; it fails only where something did not happen at all.
+//! Always true: figures come with the machine and the commit, and those of a debug build say so.
+
+mod client;
+mod cut;
+mod failover;
+mod figures;
+mod machine;
+mod restart;
+mod stopwatch;
+
+use std::{num::NonZeroU16, process::ExitCode};
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand, ValueEnum};
+use figures::Table;
+use machine::Machine;
+use tests::{harness, sandbox};
+
+/// Measures the programs beside this one.
+#[derive(Debug, Parser)]
+#[command(name = "bench", max_term_width = 100)]
+struct Options {
+    #[command(subcommand)]
+    what: What,
+    /// What the programs beside this one were built for; must be said if it is not release
+    #[arg(long, global = true, value_enum, default_value_t = Profile::Release)]
+    profile: Profile,
+    /// What was built, for the heading
+    #[arg(long, global = true, default_value = "unknown")]
+    commit: String,
+}
+
+/// The benchmarks. Later ones join here.
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum What {
+    /// Kill the gateway, start it again: until a stock client works again
+    Restart {
+        /// How often
+        #[arg(long, default_value = "10")]
+        rounds: NonZeroU16,
+    },
+    /// Kill the chosen one of two connectors: until a new flow works
+    Failover {
+        /// How often
+        #[arg(long, default_value = "10")]
+        rounds: NonZeroU16,
+    },
+    /// Change a fact: until every open connection that lost its right is reset
+    Cut {
+        /// How often, for each cause
+        #[arg(long, default_value = "5")]
+        rounds: NonZeroU16,
+        /// Connections open each time
+        #[arg(long, default_value = "100")]
+        flows: NonZeroU16,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Profile {
+    Release,
+    Debug,
+}
+
+/// One `cargo build` makes this program and those it measures.
+const BUILT: Profile = if cfg!(debug_assertions) { Profile::Debug } else { Profile::Release };
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match sandbox::enter().and_then(|()| run(&options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    ensure!(
+        options.profile == BUILT,
+        "these are {BUILT:?} programs: build for {:?}, or say --profile if that is meant",
+        options.profile
+    );
+    let before = Machine::here()?;
+    let table = harness::watch(|| measure(options.what)).map_err(anyhow::Error::msg)?;
+    if BUILT == Profile::Debug {
+        println!("**DEBUG BUILD: these figures say nothing about the product's speed.**\n");
+    }
+    println!("{before}; load {} after\ncommit {}, {BUILT:?} build\n", machine::load()?, options.commit);
+    println!("{table}");
+    Ok(())
+}
+
+fn measure(what: What) -> Result<Table> {
+    match what {
+        What::Restart { rounds } => restart::measure(rounds.get()),
+        What::Failover { rounds } => failover::measure(rounds.get()),
+        What::Cut { rounds, flows } => cut::measure(rounds.get(), flows.get()),
+    }
+}
