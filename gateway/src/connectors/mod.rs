@@ -34,8 +34,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::table::Table;
 pub use self::{open::OpenError, status::ConnectorStatus, strangers::Stranger, stream::LinkStream};
 
-/// How long a drain waits for flows to end.
-const DRAIN: Duration = Duration::from_secs(30);
+/// How long a drain waits for flows to end; by then the side of the devices has had its time.
+const DRAIN: Duration = Duration::from_secs(5);
 /// For the last packets to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
