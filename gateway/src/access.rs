@@ -297,3 +297,6 @@ fn action(ask: &Ask) -> Action<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,6 +109,13 @@ impl DataPlane {
         }
     }
 
+    /// The way to a thread that has ended.
+    #[cfg(test)]
+    pub fn ended() -> Self {
+        let poller = Poller::new().expect("a poller");
+        Self { commands: mpsc::channel(1).0, waker: poller.waker() }
+    }
+
     /// How things are; `None` once the thread has ended.
     pub async fn report(&self) -> Option<Report> {
         let (sender, answer) = oneshot::channel();

@@ -26,4 +26,6 @@ pub mod snapshot;
 pub mod socket;
 pub mod status;
 pub mod tcp;
+#[cfg(test)]
+mod testing;
 pub mod unknown;

@@ -4,7 +4,7 @@
 //! Always true: between a change of facts and the next look no grant of the old facts is added.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -80,7 +80,7 @@ struct Entry {
 
 /// An instant in both clocks: whichever comes first ends the grant, so that a wall clock stepped
 /// back never extends one.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Deadline {
     wall: Timestamp,
     monotonic: Instant,
@@ -89,6 +89,14 @@ struct Deadline {
 impl Deadline {
     fn new(wall: Timestamp, clock: Clock) -> Self {
         Self { wall, monotonic: clock.monotonic + clock.wall.until(wall) }
+    }
+
+    /// A wall clock stepped back makes the same end look further away: it stays where it was.
+    fn no_later_than(self, old: Option<Self>) -> Self {
+        match old {
+            Some(old) if old.wall == self.wall && old.monotonic < self.monotonic => old,
+            Some(_) | None => self,
+        }
     }
 }
 
@@ -104,6 +112,9 @@ impl Clock {
     }
 }
 
+/// Distinct questions, each with the instant to ask it for.
+type Questions = HashMap<Arc<Question>, Timestamp>;
+
 #[derive(Debug, Default)]
 struct Table {
     epoch: u64,
@@ -117,6 +128,7 @@ struct Table {
 impl Table {
     fn set_until(&mut self, id: u64, until: Option<Deadline>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
+        let until = until.map(|until| until.no_later_than(entry.until));
         let old = std::mem::replace(&mut entry.until, until);
         self.unplan(id, old);
         if let Some(until) = until {
@@ -137,17 +149,24 @@ impl Table {
         self.unplan(id, until);
     }
 
-    /// The questions whose deadline has passed in either clock.
-    fn due(&self, clock: Clock) -> HashSet<Arc<Question>> {
+    /// The questions whose deadline has passed in either clock, each with the instant to ask for: a
+    /// deadline that has passed has passed, whatever a wall clock stepped back says.
+    fn due(&self, clock: Clock) -> Questions {
         let wall = self.by_wall.range(..=(clock.wall, u64::MAX)).map(|(_, id)| id);
         let monotonic = self.by_monotonic.range(..=(clock.monotonic, u64::MAX)).map(|(_, id)| id);
         let entries = wall.chain(monotonic).filter_map(|id| self.entries.get(id));
-        entries.map(|entry| entry.question.clone()).collect()
+        let mut due = Questions::new();
+        for entry in entries {
+            let at = entry.until.map_or(clock.wall, |until| until.wall.max(clock.wall));
+            let latest = due.entry(entry.question.clone()).or_insert(at);
+            *latest = at.max(*latest);
+        }
+        due
     }
 
-    fn settled(&self) -> HashSet<Arc<Question>> {
+    fn settled(&self, at: Timestamp) -> Questions {
         let settled = self.entries.values().filter(|entry| entry.settled);
-        settled.map(|entry| entry.question.clone()).collect()
+        settled.map(|entry| (entry.question.clone(), at)).collect()
     }
 }
 
@@ -247,25 +266,20 @@ impl Live {
     /// Puts `snapshot` in force and asks every settled question again, each distinct one once.
     /// Returns how many open things were cut.
     pub fn put(&self, snapshot: Arc<Snapshot>) -> usize {
-        let epoch = snapshot.epoch();
+        let clock = Clock::read();
         self.0.snapshot.store(snapshot.clone());
         let questions = {
             let mut table = self.table();
-            table.epoch = epoch;
-            table.settled()
+            table.epoch = snapshot.epoch();
+            table.settled(clock.wall)
         };
-        self.reconsider(&snapshot, questions)
+        self.reconsider(&snapshot, questions, clock.monotonic)
     }
 
     /// Asks again what the clock may have changed, for ever. The owner aborts it at the end.
     pub async fn watch_clock(self) {
         loop {
-            let clock = Clock::read();
-            let due = self.table().due(clock);
-            if !due.is_empty() {
-                let snapshot = self.snapshot();
-                self.reconsider(&snapshot, due);
-            }
+            self.look(Clock::read());
             let next = self.table().by_monotonic.first().map(|(at, _)| *at);
             let wait = next.map_or(CLOCK_LOOK, |at| at.saturating_duration_since(Instant::now()));
             tokio::select! {
@@ -275,15 +289,23 @@ impl Live {
         }
     }
 
+    /// Asks again what is due.
+    fn look(&self, clock: Clock) {
+        let due = self.table().due(clock);
+        if !due.is_empty() {
+            let snapshot = self.snapshot();
+            self.reconsider(&snapshot, due, clock.monotonic);
+        }
+    }
+
     /// Decides outside the lock, then applies to every settled entry that asked the same, unless
     /// a newer snapshot came into force meanwhile: whoever put it asks again.
-    fn reconsider(&self, snapshot: &Snapshot, questions: HashSet<Arc<Question>>) -> usize {
-        let clock = Clock::read();
+    fn reconsider(&self, snapshot: &Snapshot, questions: Questions, monotonic: Instant) -> usize {
         let answers: HashMap<_, _> = questions
             .into_iter()
-            .map(|question| {
-                let verdict = access::check(snapshot, &question, clock.wall);
-                (question, verdict)
+            .map(|(question, wall)| {
+                let verdict = access::check(snapshot, &question, wall);
+                (question, (verdict, Clock { wall, monotonic }))
             })
             .collect();
         let mut table = self.table();
@@ -295,11 +317,11 @@ impl Live {
             .filter_map(|(id, entry)| Some((*id, entry.cut.clone(), answers.get(&entry.question)?)))
             .collect();
         let mut cut = 0;
-        for (id, handle, verdict) in asked {
+        for (id, handle, (verdict, clock)) in asked {
             match verdict {
                 Verdict::Allow(allowed) => {
                     handle.granted(allowed);
-                    table.set_until(id, allowed.until.map(|wall| Deadline::new(wall, clock)));
+                    table.set_until(id, allowed.until.map(|wall| Deadline::new(wall, *clock)));
                 }
                 Verdict::Deny(denied) => {
                     table.set_until(id, None);
@@ -315,3 +337,6 @@ impl Live {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,3 +62,54 @@ impl Policies {
 pub fn texts(config: &Config) -> Result<Vec<PolicyFile>, String> {
     config.policy.read().map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::{sys::stat::Mode, unistd::mkfifo};
+
+    use super::*;
+    use crate::testing::Company;
+
+    const PERMIT: &str = "@id(\"all\") permit (principal, action, resource);";
+    const FORBID: &str = "@id(\"none\") forbid (principal, action, resource);";
+
+    #[test]
+    fn a_folder_that_did_not_change_is_not_loaded_again() {
+        let company = Company::new("", PERMIT);
+        let files = company.files();
+        let again = Policies::load(&files.config, Some(&files.policies)).expect("loaded");
+        assert!(Arc::ptr_eq(again.engine(), files.policies.engine()));
+        company.write_policies(FORBID);
+        let changed = Policies::load(&files.config, Some(&files.policies)).expect("loaded");
+        assert_eq!(changed.engine().forbids().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_is_loaded_as_it_reads_twice() {
+        let company = Company::new("", PERMIT);
+        let config = company.files().config;
+        // Pipes show when each file is read: the second is read out when the first opens again.
+        let [first, second] = ["x.cedar", "y.cedar"].map(|name| company.folder().join("policies").join(name));
+        for pipe in [&first, &second] {
+            mkfifo(pipe, Mode::S_IRWXU).expect("a pipe");
+        }
+        let editor = thread::spawn(move || {
+            for guard in ["", FORBID, FORBID] {
+                std::fs::write(&first, "").expect("read");
+                std::fs::write(&second, guard).expect("read");
+            }
+        });
+        let loaded = Policies::load(&config, None).expect("loaded");
+        assert_eq!(loaded.engine().forbids().count(), 1, "half of the folder came into force");
+        editor.join().expect("every text was read");
+    }
+
+    #[test]
+    fn a_mistake_in_one_file_loads_none() {
+        let company = Company::new("", PERMIT);
+        let config = company.files().config;
+        company.write("policies/other.cedar", "@id(\"half\") permit (principal, act");
+        let mistakes = Policies::load(&config, None).expect_err("half a policy");
+        assert!(mistakes.contains("other.cedar:1:"), "{mistakes}");
+    }
+}

@@ -128,3 +128,6 @@ fn at_target(spec: &AppSpec, to: SocketAddr) -> Destination {
 fn literal(to: SocketAddr) -> Target {
     Target { host: Host::Ip(to.ip()), port: to.port() }
 }
+
+#[cfg(test)]
+mod tests;

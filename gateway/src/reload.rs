@@ -279,3 +279,6 @@ fn report(scope: Scope, loaded: &Result<Loaded, String>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

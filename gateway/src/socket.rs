@@ -128,3 +128,67 @@ pub async fn ask<T: DeserializeOwned>(state: &Path, question: Question) -> Answe
     serde_json::from_str::<Answer<T>>(&text)
         .map_err(|error| format!("the gateway's answer makes no sense: {error}"))?
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::MetadataExt, path::PathBuf};
+
+    use super::*;
+    use crate::testing::Company;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).expect("it is there").mode() & 0o777
+    }
+
+    fn state(company: &Company) -> PathBuf {
+        company.folder().join("state")
+    }
+
+    #[tokio::test]
+    async fn nobody_else_may_open_it() {
+        let company = Company::new("", "");
+        let state = state(&company);
+        std::fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("an open folder");
+        let _socket = ControlSocket::bind(&state).expect("bound");
+        assert_eq!((mode(&state), mode(&path(&state))), (0o700, 0o600));
+    }
+
+    #[tokio::test]
+    async fn one_gateway_has_a_state_folder() {
+        let company = Company::new("", "");
+        let state = state(&company);
+        let first = ControlSocket::bind(&state).expect("bound");
+        let error = ControlSocket::bind(&state).expect_err("a second gateway");
+        assert!(error.to_string().contains("another gateway runs with it"), "{error}");
+        drop(first);
+        ControlSocket::bind(&state).expect("what it left is removed");
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_is_answered() {
+        let company = Company::new("", "");
+        let state = state(&company);
+        let socket = ControlSocket::bind(&state).expect("bound");
+        let answered = async {
+            let mut caller = socket.next().await.expect("a caller");
+            assert_eq!(question(&mut caller).await.expect("a question"), Question::LoadPolicies);
+            answer(&mut caller, &Answer::<u8>::Err("no".to_owned())).await.expect("sent");
+        };
+        let (said, ()) = tokio::join!(ask::<u8>(&state, Question::LoadPolicies), answered);
+        assert_eq!(said, Err("no".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_question_without_end_is_not_read_on() {
+        let (mut caller, mut gateway) = UnixStream::pair().expect("a pair");
+        caller.write_all(&[b' '; LONGEST_QUESTION as usize + 1]).await.expect("sent");
+        assert!(question(&mut gateway).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_state_folder_without_a_gateway_says_so() {
+        let company = Company::new("", "");
+        let error = ask::<u8>(&state(&company), Question::Status).await.expect_err("nobody answers");
+        assert!(error.starts_with("no gateway runs with the state folder"), "{error}");
+    }
+}

@@ -144,3 +144,6 @@ async fn finish(to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,6 +112,7 @@ fn furnish() -> Result<()> {
         ("/etc/passwd", "root:x:0:0:root:/run/home:/bin/sh\ntester:x:1000:1000::/run/home:/bin/sh\n"),
         ("/etc/group", "root:x:0:\ntester:x:1000:\n"),
         ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+        ("/etc/hosts", &format!("127.0.0.1 localhost {TWO_FACED}\n::1 localhost\n10.50.0.7 {TWO_FACED}\n")),
     ];
     for (place, text) in people {
         let own = Path::new("/run").join(place.replace('/', "-"));
@@ -126,6 +127,9 @@ fn furnish() -> Result<()> {
     }
     Ok(())
 }
+
+/// A name with two addresses, the first of them loopback.
+pub const TWO_FACED: &str = "two-faced.example";
 
 /// The home of everybody inside.
 pub const HOME: &str = "/run/home";

@@ -67,3 +67,69 @@ impl Drop for Expected {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::testing::address;
+
+    fn key() -> FlowKey {
+        FlowKey { device: address("100.64.0.9:40000"), target: address("100.64.128.9:22") }
+    }
+
+    /// A socket, and its port as a name.
+    async fn socket() -> (TcpStream, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let dialled = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("connected");
+        let port = dialled.local_addr().expect("connected").port();
+        (dialled, port)
+    }
+
+    fn port(socket: Option<TcpStream>) -> Option<u16> {
+        socket.map(|socket| socket.local_addr().expect("connected").port())
+    }
+
+    #[tokio::test]
+    async fn two_flows_from_one_port_get_each_its_own_socket() {
+        let pending = Pending::default();
+        let (mut old, mut new) = (pending.expect(key(), 1), pending.expect(key(), 2));
+        let ((a, named_a), (b, named_b)) = (socket().await, socket().await);
+        pending.hand_over(key(), 2, b).expect("awaited");
+        pending.hand_over(key(), 1, a).expect("awaited");
+        assert_eq!(port(old.socket().await), Some(named_a));
+        assert_eq!(port(new.socket().await), Some(named_b));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_awaits_comes_back() {
+        let pending = Pending::default();
+        let expected = pending.expect(key(), 1);
+        assert!(pending.hand_over(key(), 2, socket().await.0).is_err(), "another SYN's");
+        drop(expected);
+        assert!(pending.hand_over(key(), 1, socket().await.0).is_err(), "given up");
+        assert!(pending.waiting().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_flow_gets_one_socket() {
+        let pending = Pending::default();
+        let mut expected = pending.expect(key(), 1);
+        let (first, name) = socket().await;
+        pending.hand_over(key(), 1, first).expect("awaited");
+        assert!(pending.hand_over(key(), 1, socket().await.0).is_err());
+        assert_eq!(port(expected.socket().await), Some(name));
+    }
+
+    #[tokio::test]
+    async fn giving_up_leaves_a_newer_wait_alone() {
+        let pending = Pending::default();
+        let old = pending.expect(key(), 1);
+        let mut new = pending.expect(key(), 1);
+        drop(old);
+        let (socket, name) = socket().await;
+        pending.hand_over(key(), 1, socket).expect("awaited");
+        assert_eq!(port(new.socket().await), Some(name));
+    }
+}

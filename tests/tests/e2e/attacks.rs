@@ -22,6 +22,7 @@ use tests::{
     device::{Device, KeyPair},
     host::Host,
     probe::{drain, echo},
+    sandbox::TWO_FACED,
     scene::{Plan, Scene},
     streams::{Manner, Stream},
     wait::eventually,
@@ -30,6 +31,7 @@ use tests::{
 tests::tests![
     another_source_address_gets_nowhere,
     a_connector_dials_nothing_special_whatever_the_gateway_asks,
+    a_name_is_dialled_by_the_address_that_was_judged,
     a_connector_dials_nothing_its_own_list_lacks,
     a_sibling_on_the_same_address_stays_shut,
     one_port_used_again_and_again_gets_its_own_decision,
@@ -127,6 +129,16 @@ fn a_connector_dials_nothing_special_whatever_the_gateway_asks() -> Result<()> {
     ];
     let everything = r#"["0.0.0.0/0", "::/0"]"#;
     assert_shut(&scene_with_targets(&targets, everything)?, targets.len())
+}
+
+/// D3: a name that has a permitted address and another one leads to the permitted one alone.
+fn a_name_is_dialled_by_the_address_that_was_judged() -> Result<()> {
+    let scene = scene_with_targets(&[TWO_FACED], r#"["10.50.0.7/32"]"#)?;
+    let decoy = Stream::listen(&scene.world.site, port(0)?, Manner::Echo)?;
+    let server = Stream::listen(&scene.world.servers, port(0)?, Manner::Echo)?;
+    echo(&mut scene.device("laptop")?.dial(&format!("100.64.129.0:{}", port(0)?))?, "judged")?;
+    assert_eq!((decoy.accepted(), server.accepted()), (0, 1));
+    Ok(())
 }
 
 /// C1: the site's own list stands above the gateway's wishes.

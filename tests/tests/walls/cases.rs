@@ -13,6 +13,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D2", "tests", "another_source_address_gets_nowhere"),
     // Mapped addresses reach loopback and link-local of the connector (Tailscale, 2026-08).
     ("D3", "tests", "a_connector_dials_nothing_special_whatever_the_gateway_asks"),
+    ("D3", "tests", "a_name_is_dialled_by_the_address_that_was_judged"),
+    ("D3", "protocol", "special_addresses_need_their_exact_name_in_every_spelling"),
     // A policy change leaves live connections up (tailscale#859, pomerium#1279).
     ("D4", "tests", "a_posture_edit_cuts_and_a_repair_lets_in_again"),
     ("D4", "tests", "removing_the_user_cuts"),
@@ -25,8 +27,10 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D6", "tests", "a_window_ends_by_local_time_when_the_clocks_go_forward"),
     ("D6", "tests", "a_window_ends_by_local_time_when_the_clocks_go_back"),
     ("D6", "tests", "a_window_in_the_hour_that_comes_twice_ends_twice"),
+    ("D6", "gateway", "a_wall_clock_stepped_back_extends_no_grant"),
     // Two names on one address: the sibling opens too (tailscale#10837).
     ("D7", "tests", "a_sibling_on_the_same_address_stays_shut"),
+    ("D7", "gateway", "a_subnet_never_bypasses_an_app"),
     // Cookies break under load and lock everybody out (firezone#9643).
     ("D8", "tunnel", "under_load_boringtun_asks_for_cookies"),
     // A policy taken away and given back leaves clients black-holed (firezone#10068).
@@ -37,9 +41,12 @@ const CASES: &[(&str, &str, &str)] = &[
     // A cut download looks complete: queued data and a clean end (measured).
     ("D12", "tests", "nothing_queued_arrives_after_a_cut"),
     ("D12", "gateway", "a_cut_resets_an_answer_under_way_on_both_sides"),
+    ("D12", "gateway", "a_cut_resets_both_sides"),
+    ("D12", "tunnel", "a_flow_from_syn_to_cut_over_boringtun"),
     // Two sockets with one 4-tuple wait to be accepted: the permit of one is used for the other (measured).
     ("D13", "tests", "one_port_used_again_and_again_gets_its_own_decision"),
     ("D13", "tunnel", "reconnecting_from_one_port_pairs_by_sequence_number"),
+    ("D13", "gateway", "two_flows_from_one_port_get_each_its_own_socket"),
     // An old handshake initiation, replayed after a restart, moves the victim's endpoint.
     ("D14", "tunnel", "an_old_initiation_is_refused_and_the_endpoint_stays"),
     // The forced handshake as an amplifier.
@@ -50,6 +57,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("H2", "tests", "an_ambiguous_path_is_refused"),
     ("H2", "tests", "an_ordinary_path_arrives_as_it_was"),
     ("H2", "tests", "the_path_that_was_judged_is_the_path_that_arrives"),
+    ("H2", "gateway", "h2_every_reading_is_asked_about"),
     // X-Forwarded-* and kin are trusted from clients (oauth2-proxy CVE-2026-40575).
     ("H3", "tests", "forged_identity_headers_never_arrive"),
     // An attribute the client chooses makes a route public (oauth2-proxy GHSA-5hvv-m4w4-gf6v).
@@ -63,6 +71,7 @@ const CASES: &[(&str, &str, &str)] = &[
     // DNS rebinding and unknown hosts (CVE-2022-41924).
     ("H17", "tests", "an_unknown_host_is_misdirected"),
     ("H17", "gateway", "takes_out_every_form_of_our_addresses"),
+    ("H17", "gateway", "an_answer_into_our_networks_becomes_no_data"),
     // A GET that writes: upgrades and method overrides.
     ("H18", "tests", "a_write_in_disguise_is_a_write"),
     // A connector is used to roam its network (Teleport).
@@ -72,6 +81,8 @@ const CASES: &[(&str, &str, &str)] = &[
     // The certificate of a session is swapped (Boundary CVE-2024-1052).
     ("C3", "tests", "a_connector_with_another_key_gets_nowhere_and_is_named"),
     ("C3", "tests", "a_connector_trusts_no_gateway_with_another_key"),
+    ("C3", "gateway", "a_stolen_certificate_opens_no_link"),
+    ("C3", "gateway", "a_stolen_certificate_makes_no_gateway"),
     // A revoked key is used again (nebula-mesh CVE-2026-61699).
     ("C8", "tests", "a_removed_device_gets_no_new_handshake"),
     // Two permits, one without posture: the weaker wins unnoticed (OpenZiti).

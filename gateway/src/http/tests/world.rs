@@ -1,21 +1,14 @@
 //! One app, one device, one front over the real gate; what the gate was asked is written down.
 
 use std::{
-    fs,
     future::Future,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use connector::dial::Site;
-use policy::PolicyFile;
-use protocol::{id::AppId, time::Timestamp};
+use protocol::id::AppId;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -28,15 +21,14 @@ use super::{
 };
 use crate::{
     access::{self, Denied, DenyReason},
-    config::{self, AppSpec, address},
+    config::AppSpec,
     denials::Denials,
     dial::Dialer,
     gate::{Gate, HttpQuestion, Passed},
     http::{FrontFlow, HttpFront, admit::Decides},
     live::{Cut, Live},
-    policies::Policies,
     reach::Destination,
-    reload::Files,
+    testing::{Company, DIRECTORY},
 };
 
 /// Far above anything that should happen.
@@ -56,26 +48,7 @@ permit (principal, action in [Doorward::Action::"http_read", Doorward::Action::"
 when { context.now >= datetime("2190-01-01T00:00:00Z") };
 "#;
 
-const CONFIG: &str = r#"
-[gateway]
-endpoint = "gw.example.com:51820"
-listen = ["127.0.0.1:51820"]
-private_key = "gateway.key"
-state = "state"
-directory = "directory.toml"
-namespace = "private"
-[policy]
-dir = "policies"
-[tunnel]
-v4 = "100.64.0.0/16"
-v6 = "fd00:d00:d00::/48"
-[dns]
-zones = ["corp.example"]
-resolvers = []
-[devices]
-routes = []
-[local]
-allow = ["127.0.0.1/32"]
+const WIKI: &str = r#"
 [[app]]
 name = "wiki"
 site = "local"
@@ -83,21 +56,6 @@ kind = "http"
 hosts = ["wiki.corp.example", "docs.corp.example"]
 read_methods = ["PROPFIND"]
 allow_origins = ["https://portal.corp.example"]
-"#;
-
-const DIRECTORY: &str = r#"
-[[group]]
-id = "corp/dev"
-[[group]]
-id = "corp/ops"
-[[user]]
-id = "corp/alice"
-email = "alice@corp.example"
-groups = ["corp/dev", "corp/ops"]
-[[device]]
-name = "laptop"
-owner = "corp/alice"
-keys = ["xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="]
 "#;
 
 /// Fails instead of hanging.
@@ -146,17 +104,10 @@ pub struct World {
     pub cut: Cut,
     pub shutdown: watch::Sender<bool>,
     live: Live,
-    files: Files,
-    folder: PathBuf,
+    company: Company,
     address: SocketAddr,
     ends: mpsc::UnboundedReceiver<End>,
     questions: Arc<Mutex<Vec<Question>>>,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
 }
 
 impl World {
@@ -167,8 +118,8 @@ impl World {
     /// With more lines in the app's section.
     pub async fn with(lines: &str) -> Self {
         let (app, upstream, ends) = App::start().await;
-        let folder = folder();
-        let files = files(&folder, lines, upstream);
+        let company = Company::new(&wiki(lines, upstream), POLICIES);
+        let files = company.files();
         let live = Live::new(Arc::new(files.snapshot(1)));
         let questions: Arc<Mutex<Vec<Question>>> = Arc::default();
         let gate = Gate::new(live.clone(), Denials::default());
@@ -178,7 +129,7 @@ impl World {
             HttpFront::deciding(Arc::new(recorder), Dialer::new(None, Site { rules, own: Vec::new() }));
         let (cut, shutdown) = (Cut::default(), watch::Sender::new(false));
         let address = listen(front.clone(), live.clone(), cut.clone(), shutdown.subscribe()).await;
-        Self { app, front, cut, shutdown, live, files, folder, address, ends, questions }
+        Self { app, front, cut, shutdown, live, company, address, ends, questions }
     }
 
     pub async fn client(&self) -> Client {
@@ -220,50 +171,17 @@ impl World {
 
     /// Alice leaves the company: the directory says so, and everything open is asked again.
     pub fn alice_leaves(&self) {
-        let directory = DIRECTORY.replace("email =", "disabled = true\nemail =");
-        let file = self.folder.join("directory.toml");
-        fs::write(&file, directory).expect("written");
-        let directory = config::load_directory(&file, &self.files.config.tunnel).expect("a directory");
-        let files = Files { directory: Arc::new(directory), ..self.files.clone() };
-        self.live.put(Arc::new(files.snapshot(2)));
+        self.company.write("directory.toml", &DIRECTORY.replace("email =", "disabled = true\nemail ="));
+        self.live.put(self.company.snapshot(2));
     }
 }
 
-fn folder() -> PathBuf {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let unique = format!("doorward-http-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
-    let folder = std::env::temp_dir().join(unique);
-    fs::create_dir_all(folder.join("policies")).expect("a folder");
-    folder
-}
-
-fn files(folder: &std::path::Path, lines: &str, upstream: SocketAddr) -> Files {
-    let upstream = if lines.contains("upstream =") {
-        String::new()
+/// The wiki's section.
+fn wiki(lines: &str, upstream: SocketAddr) -> String {
+    if lines.contains("upstream =") {
+        format!("{WIKI}{lines}")
     } else {
-        format!("upstream = \"http://{upstream}\"")
-    };
-    let text = format!("{CONFIG}{upstream}\n{lines}\n");
-    let key = folder.join("gateway.key");
-    fs::write(&key, "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n").expect("written");
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("private");
-    let (main, directory) = (folder.join("doorward.toml"), folder.join("directory.toml"));
-    fs::write(&main, text).expect("written");
-    fs::write(&directory, DIRECTORY).expect("written");
-    fs::create_dir_all(folder.join("state")).expect("a folder");
-    let config = config::load(&main).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let directory =
-        config::load_directory(&directory, &config.tunnel).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    let addresses =
-        address::plan(&config, &directory, Timestamp::from_system(SystemTime::now())).expect("addresses");
-    let policies = PolicyFile { name: "test.cedar".to_owned(), text: POLICIES.to_owned() };
-    let policies = Policies::parse(vec![policies], config.policy.zones.clone())
-        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    Files {
-        config: Arc::new(config),
-        directory: Arc::new(directory),
-        addresses: Arc::new(addresses),
-        policies,
+        format!("{WIKI}upstream = \"http://{upstream}\"\n{lines}")
     }
 }
 

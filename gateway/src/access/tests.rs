@@ -1,0 +1,104 @@
+use super::*;
+use crate::testing::{Company, DIRECTORY, connect, ip};
+
+const RESOURCES: &str = r#"
+[[app]]
+name = "desk"
+site = "local"
+kind = "tcp"
+hosts = ["desk.corp.example"]
+ports = [22]
+target = "127.0.0.1"
+[[app]]
+name = "wiki"
+site = "local"
+kind = "http"
+hosts = ["wiki.corp.example"]
+upstream = "http://127.0.0.1:8080"
+"#;
+
+const EVERYTHING: &str = r#"@id("all") permit (principal, action, resource);"#;
+
+fn check_now(company: &Company, question: &Question) -> Verdict {
+    check(&company.snapshot(1), question, Timestamp::from_millis(0))
+}
+
+fn reasons(verdict: Verdict) -> Vec<DenyReason> {
+    match verdict {
+        Verdict::Allow(allowed) => panic!("allowed: {allowed:?}"),
+        Verdict::Deny(denied) => denied.reasons,
+    }
+}
+
+fn desk() -> Question {
+    connect("desk", "127.0.0.1:22")
+}
+
+#[test]
+fn a_permit_names_the_one_target_that_was_asked_for() {
+    let company = Company::new(RESOURCES, EVERYTHING);
+    let Verdict::Allow(allowed) = check_now(&company, &desk()) else { panic!("denied") };
+    assert!(allowed.permit.site().is_local());
+    assert_eq!(allowed.permit.target().to_string(), "127.0.0.1:22");
+    assert_eq!((allowed.user.id.as_str(), allowed.device.owner.as_str()), ("corp/alice", "corp/alice"));
+    assert_eq!(allowed.policies, ["all".into()]);
+}
+
+#[test]
+fn the_upstream_of_an_http_app_is_the_configured_one() {
+    let company = Company::new(RESOURCES, EVERYTHING);
+    let ask = Ask::Http {
+        write: false,
+        method: "GET".into(),
+        host: "wiki.corp.example".into(),
+        paths: vec!["/".to_owned()].into(),
+    };
+    let question = Question { ask, ..connect("wiki", "127.0.0.1:22") };
+    let Verdict::Allow(allowed) = check_now(&company, &question) else { panic!("denied") };
+    assert_eq!(allowed.permit.target().to_string(), "127.0.0.1:8080");
+    let subnet = Question { resource: ResourceId::Subnet("net".parse().unwrap()), ..question };
+    assert_eq!(reasons(check_now(&company, &subnet)), [DenyReason::NoResource]);
+}
+
+#[test]
+fn without_a_policy_nothing_is_allowed() {
+    let company = Company::new(RESOURCES, "");
+    assert_eq!(reasons(check_now(&company, &desk())), [DenyReason::Policy(Reason::NoPolicy)]);
+}
+
+#[test]
+fn who_is_not_there_any_more_is_denied_by_name() {
+    let company = Company::new(RESOURCES, EVERYTHING);
+    let unknown = Question { device: "stranger".parse().unwrap(), ..desk() };
+    assert_eq!(reasons(check_now(&company, &unknown)), [DenyReason::UnknownDevice]);
+    for gone in ["nowhere", "wiki"] {
+        let question = connect(gone, "127.0.0.1:22");
+        assert_eq!(reasons(check_now(&company, &question)), [DenyReason::NoResource], "{gone}");
+    }
+    company.write("directory.toml", &DIRECTORY.replace("email =", "disabled = true\nemail ="));
+    assert_eq!(reasons(check_now(&company, &desk())), [DenyReason::UserDisabled]);
+}
+
+#[test]
+fn the_source_address_is_the_policys_to_see() {
+    let company = Company::new(
+        RESOURCES,
+        r#"@id("here") permit (principal, action == Doorward::Action::"connect", resource)
+           when { context.source == ip("100.64.0.9") };"#,
+    );
+    assert!(matches!(check_now(&company, &desk()), Verdict::Allow(_)));
+    let elsewhere = Question { source: ip("100.64.0.10"), ..desk() };
+    assert!(matches!(check_now(&company, &elsewhere), Verdict::Deny(_)));
+}
+
+#[test]
+fn the_front_opens_for_enrolled_devices_and_http_apps_alone() {
+    let snapshot = Company::new(RESOURCES, EVERYTHING).snapshot(1);
+    let wiki = Destination::Front { app: "wiki".parse().unwrap() };
+    let laptop = "laptop".parse().unwrap();
+    assert_eq!(admit_front(&snapshot, &laptop, &wiki).unwrap().app().as_str(), "wiki");
+    assert!(admit_front(&snapshot, &"stranger".parse().unwrap(), &wiki).is_none());
+    for other in [Destination::Dns, Destination::Nothing] {
+        assert!(admit_front(&snapshot, &laptop, &other).is_none());
+    }
+}
