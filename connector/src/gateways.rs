@@ -33,7 +33,7 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(60);
 const RESOLVE_SOON: Duration = Duration::from_secs(2);
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 /// A link that held this long was no failed attempt.
-const STEADY: Duration = Duration::from_secs(10);
+const STEADY: Duration = Duration::from_secs(3);
 /// The gateway has enough links of ours: no use in asking soon.
 const ENOUGH: Duration = Duration::from_secs(60);
 

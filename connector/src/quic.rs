@@ -32,7 +32,8 @@ pub const SERVER_NAME: &str = "link.doorward.internal";
 
 /// A dead peer is noticed after this long without a word.
 const IDLE: Duration = Duration::from_secs(10);
-const KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// An idle connector learns by its next word that the gateway is another process.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// What one stream may have in flight: 160 Mbit/s at 50 ms. The connection as a whole has no window
 /// of its own, lest flows that nobody reads stop all others; its bound is streams times this.
 const STREAM_WINDOW: u32 = 1 << 20;

@@ -24,7 +24,9 @@ struct Failure {
 impl Health {
     /// A flow failed for a reason that is the connector's. Says whether this is news.
     pub fn fail(&mut self, why: String, now: Instant) -> bool {
-        if self.sick(now).is_some() {
+        if let Some(last) = self.last.as_mut().filter(|last| now < last.until) {
+            // Among the sick the one that failed longest ago is tried first.
+            last.at = now;
             return false;
         }
         let until = now + FIRST * 2u32.pow(self.failures.min(MAX_DOUBLINGS));
@@ -57,6 +59,13 @@ mod tests {
         assert!(health.fail("a".to_owned(), start));
         assert!(!health.fail("b".to_owned(), start), "it is sick already");
         assert_eq!(health.sick(start), Some((start, "a")));
+        let again = start + FIRST / 2;
+        assert!(!health.fail("b".to_owned(), again));
+        assert_eq!(
+            health.sick(again),
+            Some((again, "a")),
+            "its latest failure counts, its sickness ends as before"
+        );
         let later = start + FIRST;
         assert!(health.sick(later).is_none());
         health.fail("c".to_owned(), later);
