@@ -3,8 +3,8 @@
 //! snapshot is in force; the end resets what did not end by itself in time.
 
 use std::{
+    io,
     path::{Path, PathBuf},
-    pin::pin,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
@@ -14,8 +14,9 @@ use netio::{gateway_ns, udp::UdpSockets};
 use protocol::time::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    net::TcpListener,
     sync::{Notify, mpsc, watch},
+    task::JoinHandle,
 };
 use tunnel::{Event, Gone, PrivateKey, Tunnel};
 
@@ -35,6 +36,7 @@ use crate::{
     names::Names,
     peerfile,
     reload::{self, Files, Loader, Reloader, Scope},
+    signals::{Signals, Told},
     socket::ControlSocket,
     unknown::Unknown,
 };
@@ -50,47 +52,42 @@ const AFTER_CUT: Duration = Duration::from_secs(3);
 
 /// Runs the gateway of the configuration at `path` until SIGTERM or SIGINT.
 pub async fn run(path: PathBuf) -> anyhow::Result<()> {
+    let mut signals = Signals::install()?;
     let files = read(&path).await?;
     tracing::info!("the configuration in force:\n{}", files.config.effective());
     let control = ControlSocket::bind(&files.config.gateway.state).context("the state folder")?;
-    let nofile = netio::limits::raise_nofile();
     let live = Live::new(Arc::new(files.snapshot(1)));
     let (packets, net) = packet_path(&files.config, &live)?;
+    let data_plane = packets.handle;
     let registry = link_listener(&files.config).await?;
     let dialer = Dialer::new(registry.clone(), files.local()?);
-    let denials = Denials::default();
-    let names = Names::new(live.clone(), packets.handle.clone());
-    let gate = Gate::new(live.clone(), denials.clone());
+    let (denials, unknown) = (Denials::default(), Unknown::default());
+    let names = Names::new(live.clone(), data_plane.clone());
     let (drain, draining) = watch::channel(false);
-    let front = HttpFront::new(gate, dialer.clone());
-    let flows = FlowSet::new(flows::Parts {
+    let parts = flows::Parts {
         live: live.clone(),
-        data_plane: packets.handle.clone(),
+        data_plane: data_plane.clone(),
         dialer: dialer.clone(),
-        front: front.clone(),
+        front: HttpFront::new(Gate::new(live.clone(), denials.clone()), dialer.clone()),
         names: names.clone(),
         pending: Pending::default(),
         denials: denials.clone(),
-        descriptors: Descriptors::new(nofile),
+        descriptors: Descriptors::new(netio::limits::raise_nofile()),
         draining,
-    });
-    let unpaired = Arc::new(AtomicU64::new(0));
-    for listener in net.listeners {
-        let accept =
-            flows::accept_all(listener, flows.pending().clone(), packets.handle.clone(), unpaired.clone());
-        spawn_for_ever("accept", accept);
-    }
-    let unknown = Unknown::default();
-    let known = files.config.gateway.state.clone();
+    };
+    let front = parts.front.clone();
+    let flows = FlowSet::new(parts);
+    let unpaired = accept(net.listeners, &flows, &data_plane)?;
     tokio::spawn(live.clone().watch_clock());
+    let state = files.config.gateway.state.clone();
     let (loader, reloader) =
-        Loader::new(path, files, live.clone(), packets.handle.clone(), dialer, registry.clone());
+        Loader::new(path, files, live.clone(), data_plane.clone(), dialer, registry.clone());
     tokio::spawn(loader.run());
     let desk = Desk {
         started: Timestamp::from_system(SystemTime::now()),
         notes: net.notes,
         live,
-        data_plane: packets.handle.clone(),
+        data_plane: data_plane.clone(),
         flows: flows.clone(),
         denials,
         unknown: unknown.clone(),
@@ -101,16 +98,32 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     };
     tokio::spawn(desk.serve(control));
     let handshakes = Arc::new(Notify::new());
-    let remember = tokio::spawn(remember(known, packets.handle.clone(), handshakes.clone()));
+    let remember = tokio::spawn(remember(state, data_plane.clone(), handshakes.clone()));
     let events = tokio::spawn(follow(packets.events, flows.clone(), names, unknown, handshakes));
     tracing::info!("ready");
-    let ended = until_told(&reloader, events).await;
-    drain_all(&drain, &flows, &front, registry.as_ref()).await;
+    let ended = until_told(&mut signals, &reloader, events).await;
+    drain_all(&mut signals, &drain, &flows, &front, registry.as_ref()).await;
     remember.abort();
-    packets.handle.send(Command::Stop).await;
+    data_plane.send(Command::Stop).await;
     let thread = tokio::task::spawn_blocking(move || packets.thread.join());
     thread.await?.map_err(|_| anyhow!("the data-plane thread panicked"))?.context("the data plane")?;
     ended
+}
+
+/// Starts accepting what the private namespace hands over; returns the count of sockets that belong
+/// to no flow.
+fn accept(
+    listeners: Vec<std::net::TcpListener>,
+    flows: &FlowSet,
+    data_plane: &DataPlane,
+) -> io::Result<Arc<AtomicU64>> {
+    let unpaired = Arc::new(AtomicU64::new(0));
+    for listener in listeners {
+        let listener = TcpListener::from_std(listener)?;
+        let (pending, unpaired) = (flows.pending().clone(), unpaired.clone());
+        tokio::spawn(flows::accept_all(listener, pending, data_plane.clone(), unpaired));
+    }
+    Ok(unpaired)
 }
 
 async fn read(path: &Path) -> anyhow::Result<Files> {
@@ -242,34 +255,29 @@ async fn remember(state: PathBuf, data_plane: DataPlane, handshakes: Arc<Notify>
 }
 
 /// Until a signal to end, or until the data plane ends by itself, which is an error.
-async fn until_told(reloader: &Reloader, mut events: tokio::task::JoinHandle<()>) -> anyhow::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut told = pin!(told_to_end());
+async fn until_told(
+    signals: &mut Signals,
+    reloader: &Reloader,
+    mut events: JoinHandle<()>,
+) -> anyhow::Result<()> {
     loop {
         tokio::select! {
-            _ = hangup.recv() => {
-                let reloader = reloader.clone();
-                // What came of it is in the log; there is no caller to tell.
-                tokio::spawn(async move { reloader.load(Scope::All).await });
-            }
-            told = &mut told => return Ok(told?),
+            told = signals.next() => match told {
+                Told::End => return Ok(()),
+                Told::Reload => {
+                    let reloader = reloader.clone();
+                    // What came of it is in the log; there is no caller to tell.
+                    tokio::spawn(async move { reloader.load(Scope::All).await });
+                }
+            },
             _ = &mut events => return Err(anyhow!("the data plane ended by itself")),
         }
     }
 }
 
-/// A service manager says so by SIGTERM, a person at a terminal by SIGINT.
-async fn told_to_end() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
+/// No new flows; open ones may end in time, or until told again; then they are reset.
 async fn drain_all(
+    signals: &mut Signals,
     drain: &watch::Sender<bool>,
     flows: &FlowSet,
     front: &HttpFront,
@@ -282,7 +290,7 @@ async fn drain_all(
     tokio::select! {
         _ = ended => {}
         () = tokio::time::sleep(DRAIN) => {}
-        Ok(()) = told_to_end() => {}
+        () = signals.end() => {}
     }
     flows.cut_all();
     if tokio::time::timeout(AFTER_CUT, flows.ended()).await.is_err() {
@@ -292,12 +300,4 @@ async fn drain_all(
     if let Some(registry) = registry {
         registry.drain().await;
     }
-}
-
-fn spawn_for_ever(name: &'static str, work: impl Future<Output = std::io::Result<()>> + Send + 'static) {
-    tokio::spawn(async move {
-        if let Err(error) = work.await {
-            tracing::error!(%error, "{name} ended");
-        }
-    });
 }

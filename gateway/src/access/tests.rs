@@ -1,3 +1,5 @@
+//! The access check over a real snapshot: who is asked about, and that nothing but a yes makes a permit.
+
 use super::*;
 use crate::testing::{Company, DIRECTORY, connect, ip};
 

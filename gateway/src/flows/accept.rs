@@ -2,8 +2,7 @@
 //! It does not decide. Always true: a socket no flow awaits is reset and counted, never served.
 
 use std::{
-    io,
-    net::{self, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -25,12 +24,11 @@ const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 /// Accepts on `listener` for ever; `unpaired` counts sockets that belonged to nobody.
 pub async fn accept_all(
-    listener: net::TcpListener,
+    listener: TcpListener,
     pending: Pending,
     data_plane: DataPlane,
     unpaired: Arc<AtomicU64>,
-) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+) {
     loop {
         // The peer's address is the one accept gave: a socket that died in the queue has no other.
         match listener.accept().await {

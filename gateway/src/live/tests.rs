@@ -1,3 +1,5 @@
+//! The registry over real snapshots: what is cut, what stays, in both clocks; no sleeping, the clock is an argument.
+
 use super::*;
 use crate::{
     access::DenyReason,

@@ -1,3 +1,5 @@
+//! Which resource stands at an address, over a real configuration.
+
 use super::*;
 use crate::testing::{Company, address};
 

@@ -1,3 +1,5 @@
+//! Loads over real files: whole or not at all, and what a watched folder may not take away.
+
 use super::*;
 use crate::{
     access::{self, Allowed, Verdict},

@@ -1,3 +1,5 @@
+//! The copy between real sockets: both half-closes, and resets on both sides for everything else.
+
 use std::io::ErrorKind;
 
 use connector::dial::Site;
