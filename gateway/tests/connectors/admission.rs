@@ -8,7 +8,8 @@ use super::rig::{Agent, Fake, Habit, Rig, key, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_key_is_refused_and_named() {
-    let rig = Rig::start().await;
+    let mut rig = Rig::start().await;
+    rig.add("fra-1");
     let pem = LinkKey::generate();
     let pin = LinkKey::from_pem(&pem).unwrap().pin().to_string();
     for _ in 0..2 {
