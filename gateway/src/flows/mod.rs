@@ -225,8 +225,8 @@ impl Shell {
         self.0.data_plane.send(Command::Finished(flow.id)).await;
     }
 
-    /// Does `work`, which ends at the cut. The packet core is told of the cut first, so that nothing
-    /// the kernel still holds passes between the two.
+    /// Does `work`, which ends at the cut. The packet core is told of the cut first (unless its queue
+    /// is full just then), so that nothing the kernel still holds passes between the two.
     async fn cut_packets_first<T>(&self, flow: &Flow, cut: &Cut, work: impl Future<Output = T>) -> T {
         let packets = async {
             cut.token().cancelled().await;
