@@ -11,7 +11,7 @@ use std::{
 use policy::{Engine, facts};
 use protocol::{
     id::{AppId, DeviceId, SiteId, SubnetId, UserId},
-    target::Target,
+    target::{Host, Target, canonical},
 };
 use tunnel::PeerSpec;
 
@@ -117,14 +117,20 @@ impl Snapshot {
         self.reach.resolve(to, |id| self.apps.get(id).map(|app| &**app))
     }
 
-    /// The facts of what is asked for, where it stands, and what would be dialled.
+    /// The facts of what is asked for, where it stands, and what would be dialled. `None` as well if
+    /// this version of the files puts the target elsewhere: an open flow that rode the subnet does not
+    /// outlive the load that makes its target an app.
     pub fn resource(&self, question: &Question) -> Option<(facts::Resource<'_>, SiteId, Target)> {
         match (&question.resource, &question.ask) {
             (ResourceId::App(id), ask) => {
                 let app = self.apps.get(id)?;
                 let target = match (ask, &app.kind) {
-                    (Ask::Connect { target }, AppKind::Tcp(_)) => target.clone(),
-                    (Ask::Http { .. }, AppKind::Http(http)) => http.upstream.clone(),
+                    (Ask::Connect { target }, AppKind::Tcp(tcp)) => {
+                        is_target(app, &tcp.target, target).then(|| target.clone())?
+                    }
+                    (Ask::Http { host, .. }, AppKind::Http(http)) => {
+                        app.hosts.iter().any(|known| **known == **host).then(|| http.upstream.clone())?
+                    }
                     (Ask::Connect { .. }, AppKind::Http(_)) | (Ask::Http { .. }, AppKind::Tcp(_)) => {
                         return None;
                     }
@@ -132,11 +138,17 @@ impl Snapshot {
                 Some((facts::Resource::App(&app.facts), app.facts.site.clone(), target))
             }
             (ResourceId::Subnet(id), Ask::Connect { target }) => {
-                let subnet = self.subnets.get(id)?;
+                let subnet = self.subnets.get(id).filter(|_| self.is_of_subnet(target, id))?;
                 Some((facts::Resource::Subnet(subnet), subnet.site.clone(), target.clone()))
             }
             (ResourceId::Subnet(_), Ask::Http { .. }) => None,
         }
+    }
+
+    fn is_of_subnet(&self, target: &Target, id: &SubnetId) -> bool {
+        let Host::Ip(ip) = target.host else { return false };
+        let stands = self.resolve(SocketAddr::new(ip, target.port));
+        matches!(stands, Destination::Subnet { subnet, .. } if subnet == *id)
     }
 
     /// The devices as the tunnel needs them.
@@ -153,6 +165,14 @@ impl Snapshot {
     pub fn echo(&self) -> impl Iterator<Item = IpAddr> {
         self.reach.echo()
     }
+}
+
+fn is_target(app: &AppSpec, host: &Host, asked: &Target) -> bool {
+    let same = match (host, &asked.host) {
+        (Host::Ip(known), Host::Ip(ip)) => canonical(*known) == canonical(*ip),
+        (Host::Ip(_) | Host::Name(_), asked) => host == asked,
+    };
+    same && app.ports.contains(&asked.port)
 }
 
 fn dns_view(config: &Config, plan: &Plan) -> DnsView {

@@ -22,7 +22,7 @@ use tokio::{
 
 /// The longest question; answers are not read by the gateway.
 const LONGEST_QUESTION: u64 = 4096;
-/// How long a caller may take to ask.
+/// How long a caller may take to ask, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a caller may ask.
@@ -99,8 +99,11 @@ pub async fn question(stream: &mut UnixStream) -> io::Result<Question> {
 pub async fn answer(stream: &mut UnixStream, answer: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
-    stream.write_all(&line).await?;
-    stream.shutdown().await
+    let write = async {
+        stream.write_all(&line).await?;
+        stream.shutdown().await
+    };
+    tokio::time::timeout(PATIENCE, write).await?
 }
 
 /// Asks the gateway of `state`.

@@ -36,6 +36,16 @@ fn desk() -> Question {
     connect("desk", "127.0.0.1:22")
 }
 
+fn wiki() -> Question {
+    let ask = Ask::Http {
+        write: false,
+        method: "GET".into(),
+        host: "wiki.corp.example".into(),
+        paths: vec!["/".to_owned()].into(),
+    };
+    Question { ask, ..connect("wiki", "127.0.0.1:22") }
+}
+
 #[test]
 fn a_permit_names_the_one_target_that_was_asked_for() {
     let company = Company::new(RESOURCES, EVERYTHING);
@@ -49,13 +59,7 @@ fn a_permit_names_the_one_target_that_was_asked_for() {
 #[test]
 fn the_upstream_of_an_http_app_is_the_configured_one() {
     let company = Company::new(RESOURCES, EVERYTHING);
-    let ask = Ask::Http {
-        write: false,
-        method: "GET".into(),
-        host: "wiki.corp.example".into(),
-        paths: vec!["/".to_owned()].into(),
-    };
-    let question = Question { ask, ..connect("wiki", "127.0.0.1:22") };
+    let question = wiki();
     let Verdict::Allow(allowed) = check_now(&company, &question) else { panic!("denied") };
     assert_eq!(allowed.permit.target().to_string(), "127.0.0.1:8080");
     let subnet = Question { resource: ResourceId::Subnet("net".parse().unwrap()), ..question };
@@ -103,4 +107,45 @@ fn the_front_opens_for_enrolled_devices_and_http_apps_alone() {
     for other in [Destination::Dns, Destination::Nothing] {
         assert!(admit_front(&snapshot, &laptop, &other).is_none());
     }
+}
+
+const SUBNET: &str = r#"
+[[subnet]]
+name = "net"
+site = "local"
+cidr = "10.50.0.0/24"
+"#;
+
+/// Alice's open connection to a server, over the broad route.
+fn over_the_subnet() -> Question {
+    let resource = ResourceId::Subnet("net".parse().unwrap());
+    Question { resource, ..connect("desk", "10.50.0.9:5432") }
+}
+
+#[test]
+fn what_rides_the_subnet_ends_when_its_target_becomes_an_app() {
+    let broad = Company::new(SUBNET, EVERYTHING);
+    assert!(matches!(check_now(&broad, &over_the_subnet()), Verdict::Allow(_)));
+    let app = |more: &str| {
+        format!(
+            "{SUBNET}[[app]]\nname = \"db\"\nsite = \"local\"\nkind = \"tcp\"\nhosts = [\"db.corp.example\"]\n\
+             ports = [5432]\ntarget = \"10.50.0.9\"\n{more}\n"
+        )
+    };
+    let claimed = Company::new(&app(""), EVERYTHING);
+    assert_eq!(reasons(check_now(&claimed, &over_the_subnet())), [DenyReason::NoResource]);
+    let shared = Company::new(&app("also_by_subnet = true"), EVERYTHING);
+    assert!(matches!(check_now(&shared, &over_the_subnet()), Verdict::Allow(_)));
+    let moved = Company::new(&SUBNET.replace("10.50.0.0", "10.51.0.0"), EVERYTHING);
+    assert_eq!(reasons(check_now(&moved, &over_the_subnet())), [DenyReason::NoResource]);
+}
+
+#[test]
+fn an_app_that_moves_takes_no_old_connection_along() {
+    for (from, to) in [("127.0.0.1\"", "127.0.0.2\""), ("ports = [22]", "ports = [23]")] {
+        let moved = Company::new(&RESOURCES.replace(from, to), EVERYTHING);
+        assert_eq!(reasons(check_now(&moved, &desk())), [DenyReason::NoResource], "{to}");
+    }
+    let renamed = Company::new(&RESOURCES.replace("wiki.corp", "pedia.corp"), EVERYTHING);
+    assert_eq!(reasons(check_now(&renamed, &wiki())), [DenyReason::NoResource]);
 }
