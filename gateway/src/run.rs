@@ -160,6 +160,7 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
         limits: tunnel::Limits::default(),
         seed: seed()?,
         mtu: mtu.into(),
+        shard: tunnel::Shard::default(),
     });
     let now = std::time::Instant::now();
     let snapshot = live.snapshot();
