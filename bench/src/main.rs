@@ -8,6 +8,7 @@ mod cut;
 mod failover;
 mod figures;
 mod grid;
+mod hostile;
 mod load;
 mod machine;
 mod restart;
@@ -61,6 +62,8 @@ enum What {
     },
     /// Bytes, small requests and connections through the tunnel, beside other WireGuard gateways
     Tunnel(tunnel::Options),
+    /// One device floods the gateway: how much slower another one gets
+    Hostile(hostile::Options),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -105,5 +108,6 @@ fn measure(what: &What) -> Result<String> {
         What::Failover { rounds } => failover::measure(rounds.get())?.to_string(),
         What::Cut { rounds, flows } => cut::measure(rounds.get(), flows.get())?.to_string(),
         What::Tunnel(options) => tunnel::measure(options)?,
+        What::Hostile(options) => hostile::measure(options)?,
     })
 }

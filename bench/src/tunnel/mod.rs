@@ -3,13 +3,13 @@
 //! Always true: one run interleaves everybody, so what else the machine does meets all of them.
 
 mod end;
-mod place;
+pub mod place;
 
 use std::{net::TcpStream, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use end::Daemon;
+pub use end::Daemon;
 use place::{Contender, Place};
 // Without the colons it would be this file's own tests.
 use ::tests::{host::Host, sandbox::HOME};

@@ -31,8 +31,11 @@ const FAR: &str = "10.50.0.9";
 const ROUTES: &str = "100.64.0.0/16,10.50.0.0/16,10.52.0.0/16";
 /// Where the page is.
 const PAGE: u16 = 7180;
-/// Clients: the second and third only hold idle connections, of which one device may have 8192.
-pub const CLIENTS: u8 = 3;
+/// The clients' numbers. One does the work; the others hold idle connections, of which one device may
+/// have 8192, or are hostile.
+const NUMBERS: [u8; 3] = [10, SECOND, 13];
+/// The second client's number: the end of its tunnel address.
+pub const SECOND: u8 = 12;
 
 /// Apps and rules beside those every test has.
 const MORE: &str = r#"
@@ -101,7 +104,7 @@ pub struct Place {
 pub fn doorward(place: usize, client: &Daemon) -> Result<(Place, Vec<Contender>)> {
     let mut plan = Plan::new()?;
     plan.company.more = MORE.to_owned();
-    for (number, name) in [(12, "second"), (13, "third")] {
+    for (number, name) in [(SECOND, "second"), (13, "third")] {
         plan.company.machines.push(Machine::new(name, "corp/alice", number)?);
     }
     let scene = Scene::with(plan)?;
@@ -155,16 +158,15 @@ pub fn forwarding(
     world.gw.sh("sysctl", &["-qw", "net.ipv4.ip_forward=1"])?;
     world.servers.ip("route add 100.64.0.0/16 via 10.52.0.1")?;
     let own = KeyPair::fresh()?;
-    let numbers = 10..10 + CLIENTS;
-    let keys = numbers.clone().map(|_| KeyPair::fresh()).collect::<Result<Vec<_>>>()?;
-    let addresses: Vec<_> = numbers.clone().map(|number| format!("100.64.0.{number}/32")).collect();
+    let keys = NUMBERS.iter().map(|_| KeyPair::fresh()).collect::<Result<Vec<_>>>()?;
+    let addresses = NUMBERS.map(|number| format!("100.64.0.{number}/32"));
     let peers = keys.iter().zip(&addresses);
     let peers: Vec<_> =
         peers.map(|(key, address)| Peer { key: &key.public, allowed: address, endpoint: None }).collect();
     let end = End::start(&world.gw, gateway, &own, "100.64.0.1/32", 51820, &peers)?;
     let watched = vec![("gateway", Watched::new(end.id())?)];
     let (mut clients, mut ends) = (Vec::new(), vec![end]);
-    for ((number, key), address) in numbers.zip(&keys).zip(&addresses) {
+    for ((number, key), address) in NUMBERS.into_iter().zip(&keys).zip(&addresses) {
         let host = world.device(&format!("client{number}"), number)?;
         let peer = Peer { key: &own.public, allowed: ROUTES, endpoint: Some("10.77.0.1:51820") };
         ends.push(End::start(&host, client, key, address, 51820, &[peer])?);
