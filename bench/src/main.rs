@@ -3,18 +3,22 @@
 //! Always true: figures come with the machine and the commit, and those of a debug build say so.
 
 mod client;
+mod cpu;
 mod cut;
 mod failover;
 mod figures;
+mod grid;
+mod hostile;
+mod load;
 mod machine;
 mod restart;
 mod stopwatch;
+mod tunnel;
 
 use std::{num::NonZeroU16, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use figures::Table;
 use machine::Machine;
 use tests::{harness, sandbox};
 
@@ -33,7 +37,7 @@ struct Options {
 }
 
 /// The benchmarks. Later ones join here.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum What {
     /// Kill the gateway, start it again: until a stock client works again
     Restart {
@@ -56,6 +60,10 @@ enum What {
         #[arg(long, default_value = "100")]
         flows: NonZeroU16,
     },
+    /// Bytes, small requests and connections through the tunnel, beside other WireGuard gateways
+    Tunnel(tunnel::Options),
+    /// One device floods the gateway: how much slower another one gets
+    Hostile(hostile::Options),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,7 +93,7 @@ fn run(options: &Options) -> Result<()> {
         options.profile
     );
     let before = Machine::here()?;
-    let table = harness::watch(|| measure(options.what)).map_err(anyhow::Error::msg)?;
+    let table = harness::watch(|| measure(&options.what)).map_err(anyhow::Error::msg)?;
     if BUILT == Profile::Debug {
         println!("**DEBUG BUILD: these figures say nothing about the product's speed.**\n");
     }
@@ -94,10 +102,12 @@ fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(what: What) -> Result<Table> {
-    match what {
-        What::Restart { rounds } => restart::measure(rounds.get()),
-        What::Failover { rounds } => failover::measure(rounds.get()),
-        What::Cut { rounds, flows } => cut::measure(rounds.get(), flows.get()),
-    }
+fn measure(what: &What) -> Result<String> {
+    Ok(match what {
+        What::Restart { rounds } => restart::measure(rounds.get())?.to_string(),
+        What::Failover { rounds } => failover::measure(rounds.get())?.to_string(),
+        What::Cut { rounds, flows } => cut::measure(rounds.get(), flows.get())?.to_string(),
+        What::Tunnel(options) => tunnel::measure(options)?,
+        What::Hostile(options) => hostile::measure(options)?,
+    })
 }
