@@ -4,17 +4,17 @@
 
 mod client;
 mod cut;
+mod decisions;
 mod failover;
 mod figures;
 mod machine;
 mod restart;
 mod stopwatch;
 
-use std::{num::NonZeroU16, process::ExitCode};
+use std::{fmt::Display, num::NonZeroU16, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use figures::Table;
 use machine::Machine;
 use tests::{harness, sandbox};
 
@@ -56,6 +56,25 @@ enum What {
         #[arg(long, default_value = "100")]
         flows: NonZeroU16,
     },
+    /// Ask the policy engine, and Cedar's own authorizer, in this process
+    Policy {
+        /// How often
+        #[arg(long, default_value = "10")]
+        rounds: NonZeroU16,
+        /// No more policies than this
+        #[arg(long, default_value = "100000")]
+        largest: usize,
+    },
+}
+
+impl What {
+    /// Whether it needs hosts of its own.
+    fn is_in_the_sandbox(self) -> bool {
+        match self {
+            Self::Restart { .. } | Self::Failover { .. } | Self::Cut { .. } => true,
+            Self::Policy { .. } => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,7 +88,8 @@ const BUILT: Profile = if cfg!(debug_assertions) { Profile::Debug } else { Profi
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match sandbox::enter().and_then(|()| run(&options)) {
+    let place = if options.what.is_in_the_sandbox() { sandbox::enter() } else { Ok(()) };
+    match place.and_then(|()| run(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");
@@ -94,10 +114,11 @@ fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(what: What) -> Result<Table> {
-    match what {
-        What::Restart { rounds } => restart::measure(rounds.get()),
-        What::Failover { rounds } => failover::measure(rounds.get()),
-        What::Cut { rounds, flows } => cut::measure(rounds.get(), flows.get()),
-    }
+fn measure(what: What) -> Result<Box<dyn Display>> {
+    Ok(match what {
+        What::Restart { rounds } => Box::new(restart::measure(rounds.get())?),
+        What::Failover { rounds } => Box::new(failover::measure(rounds.get())?),
+        What::Cut { rounds, flows } => Box::new(cut::measure(rounds.get(), flows.get())?),
+        What::Policy { rounds, largest } => Box::new(decisions::measure(rounds.get(), largest)?),
+    })
 }
