@@ -3,12 +3,13 @@
 //! Always true: figures come with the machine and the commit, and those of a debug build say so.
 
 mod client;
-mod cut;
 mod decisions;
 mod failover;
 mod figures;
 mod machine;
 mod restart;
+mod revoke;
+mod service;
 mod stopwatch;
 
 use std::{fmt::Display, num::NonZeroU16, process::ExitCode};
@@ -23,13 +24,27 @@ use tests::{harness, sandbox};
 #[command(name = "bench", max_term_width = 100)]
 struct Options {
     #[command(subcommand)]
-    what: What,
+    command: Command,
     /// What the programs beside this one were built for; must be said if it is not release
     #[arg(long, global = true, value_enum, default_value_t = Profile::Release)]
     profile: Profile,
     /// What was built, for the heading
     #[arg(long, global = true, default_value = "unknown")]
     commit: String,
+}
+
+/// What this program does.
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Measure(What),
+    /// The service at the other end of `revoke`, which starts it itself
+    #[command(hide = true)]
+    Serve {
+        /// Where it listens
+        #[arg(long)]
+        port: u16,
+    },
 }
 
 /// The benchmarks. Later ones join here.
@@ -47,13 +62,13 @@ enum What {
         #[arg(long, default_value = "10")]
         rounds: NonZeroU16,
     },
-    /// Change a fact: until every open connection that lost its right is reset
-    Cut {
+    /// End a right: until every open connection that needed it is reset
+    Revoke {
         /// How often, for each cause
-        #[arg(long, default_value = "5")]
+        #[arg(long, default_value = "1")]
         rounds: NonZeroU16,
         /// Connections open each time
-        #[arg(long, default_value = "100")]
+        #[arg(long, default_value = "10000")]
         flows: NonZeroU16,
     },
     /// Ask the policy engine, and Cedar's own authorizer, in this process
@@ -71,7 +86,7 @@ impl What {
     /// Whether it needs hosts of its own.
     fn is_in_the_sandbox(self) -> bool {
         match self {
-            Self::Restart { .. } | Self::Failover { .. } | Self::Cut { .. } => true,
+            Self::Restart { .. } | Self::Failover { .. } | Self::Revoke { .. } => true,
             Self::Policy { .. } => false,
         }
     }
@@ -88,8 +103,11 @@ const BUILT: Profile = if cfg!(debug_assertions) { Profile::Debug } else { Profi
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let place = if options.what.is_in_the_sandbox() { sandbox::enter() } else { Ok(()) };
-    match place.and_then(|()| run(&options)) {
+    let outcome = match options.command {
+        Command::Measure(what) => run(what, &options),
+        Command::Serve { port } => service::run(port).map(|never| match never {}),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");
@@ -98,14 +116,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<()> {
+fn run(what: What, options: &Options) -> Result<()> {
+    if what.is_in_the_sandbox() {
+        sandbox::enter()?;
+    }
     ensure!(
         options.profile == BUILT,
         "these are {BUILT:?} programs: build for {:?}, or say --profile if that is meant",
         options.profile
     );
     let before = Machine::here()?;
-    let table = harness::watch(|| measure(options.what)).map_err(anyhow::Error::msg)?;
+    let table = harness::watch(|| measure(what)).map_err(anyhow::Error::msg)?;
     if BUILT == Profile::Debug {
         println!("**DEBUG BUILD: these figures say nothing about the product's speed.**\n");
     }
@@ -118,7 +139,7 @@ fn measure(what: What) -> Result<Box<dyn Display>> {
     Ok(match what {
         What::Restart { rounds } => Box::new(restart::measure(rounds.get())?),
         What::Failover { rounds } => Box::new(failover::measure(rounds.get())?),
-        What::Cut { rounds, flows } => Box::new(cut::measure(rounds.get(), flows.get())?),
+        What::Revoke { rounds, flows } => Box::new(revoke::measure(rounds.get(), flows.get())?),
         What::Policy { rounds, largest } => Box::new(decisions::measure(rounds.get(), largest)?),
     })
 }

@@ -145,11 +145,11 @@ impl Asker {
         let mixed = n.wrapping_mul(2_654_435_761);
         let (team, habit) = (mixed / 64 % teams, mixed % 64);
         let own = habit % 4 != 3;
-        let home = if own { team } else { (team + 1) % teams };
+        let home = if own { team } else { team + 1 };
         let app = app(team, habit / 4 % 4)?;
         let paths = vec![["/", "/admin/users", "/api/v1/items"][habit % 3].to_owned()];
         let user = user(home, habit % 8)?;
-        let device = device(&user, habit % 16 != 5)?;
+        let device = device(&user, habit % 5 != 2)?;
         Ok(Self { user, device, app, paths, what: habit / 3 })
     }
 
