@@ -36,6 +36,7 @@ use crate::{
     names::Names,
     peerfile,
     reload::{self, Files, Loader, Reloader, Scope},
+    shadow,
     signals::{Signals, Told},
     socket::ControlSocket,
     unknown::Unknown,
@@ -80,8 +81,10 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let unpaired = accept(net.listeners, &flows, &data_plane)?;
     tokio::spawn(live.clone().watch_clock());
     let state = files.config.gateway.state.clone();
+    let (shadow, samples) = shadow::new();
     let (loader, reloader) =
-        Loader::new(path, files, live.clone(), data_plane.clone(), dialer, registry.clone());
+        Loader::new(path, files, live.clone(), data_plane.clone(), dialer, registry.clone(), shadow);
+    shadow::start(samples, reloader.clone()).context("a thread")?;
     tokio::spawn(loader.run());
     let desk = Desk {
         started: Timestamp::from_system(SystemTime::now()),
