@@ -18,7 +18,7 @@ use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
 };
-use tunnel::{Event, Gone, PrivateKey, Tunnel};
+use tunnel::{CookieSecret, Event, Gone, PrivateKey, Tunnel};
 
 use crate::{
     access::DenyReason,
@@ -157,15 +157,16 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
     for note in &net.notes {
         tracing::warn!("{note}");
     }
+    let now = std::time::Instant::now();
     let mut tunnel = Tunnel::new(tunnel::Config {
         private_key: PrivateKey::new(*config.gateway.private_key.expose()),
+        cookies: CookieSecret::new(random()?, now),
         gateway_addrs: vec![config.tunnel.gateway_v4().into(), config.tunnel.gateway_v6().into()],
         limits: tunnel::Limits::default(),
-        seed: seed()?,
+        seed: u64::from_ne_bytes(random()?),
         mtu: mtu.into(),
         shard: tunnel::Shard::default(),
     });
-    let now = std::time::Instant::now();
     let snapshot = live.snapshot();
     tunnel.set_peers(&snapshot.peers(), now);
     tunnel.set_echo(snapshot.echo().collect());
@@ -182,10 +183,10 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
     Ok((running, Net { listeners: net.listeners, notes: net.notes }))
 }
 
-fn seed() -> anyhow::Result<u64> {
-    let mut seed = [0; 8];
-    SystemRandom::new().fill(&mut seed).map_err(|_| anyhow!("the system gives no random numbers"))?;
-    Ok(u64::from_ne_bytes(seed))
+fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    Ok(bytes)
 }
 
 async fn link_listener(config: &Config) -> anyhow::Result<Option<Registry>> {
