@@ -9,6 +9,7 @@ pub mod gateway_ns;
 pub mod helper;
 mod keeper;
 pub mod limits;
+pub mod memory;
 mod netlink;
 mod netns;
 pub mod poll;

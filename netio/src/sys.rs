@@ -28,6 +28,13 @@ use nix::{
 nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
 nix::ioctl_write_int_bad!(tun_set_offload, libc::TUNSETOFFLOAD);
 
+/// Has glibc give back every page it holds for nobody.
+#[cfg(target_env = "gnu")]
+pub(crate) fn trim() {
+    // SAFETY: the call takes no pointer, and any thread may make it at any time.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Sets an integer socket option that nix has no name for.
 pub(crate) fn set_option(fd: impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the pointer and length describe `value`, which outlives the call.
