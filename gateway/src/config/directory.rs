@@ -53,6 +53,9 @@ pub fn load(file: &Path, tunnel: &Tunnel) -> Result<Directory, LoadError> {
 fn walk(s: &mut Section<'_>, tunnel: &Tunnel) -> Directory {
     let groups = group::read(s);
     let (users, disabled) = user::read(s, &groups);
-    let devices = device::read(s, tunnel, |owner| users.contains_key(owner) || disabled.contains(owner));
+    let devices = device::read(s, tunnel, |owner| {
+        let user = users.get_key_value(owner).map(|(id, _)| id);
+        user.or_else(|| disabled.get(owner)).cloned()
+    });
     Directory { users, disabled, devices }
 }

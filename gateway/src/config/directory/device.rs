@@ -42,17 +42,17 @@ struct Seen {
 pub(super) fn read(
     s: &mut Section<'_>,
     tunnel: &Tunnel,
-    is_user: impl Fn(&UserId) -> bool,
+    user: impl Fn(&UserId) -> Option<UserId>,
 ) -> HashMap<DeviceId, Arc<DeviceRecord>> {
     let mut seen = Seen::default();
-    let devices = s.sections("device", |s| read_one(s, tunnel, &is_user, &mut seen));
+    let devices = s.sections("device", |s| read_one(s, tunnel, &user, &mut seen));
     devices.into_iter().map(|record| (record.facts.id.clone(), Arc::new(record))).collect()
 }
 
 fn read_one(
     s: &mut Section<'_>,
     tunnel: &Tunnel,
-    is_user: impl Fn(&UserId) -> bool,
+    user: impl Fn(&UserId) -> Option<UserId>,
     seen: &mut Seen,
 ) -> Option<DeviceRecord> {
     let id: Option<DeviceId> = s.text("name");
@@ -60,7 +60,9 @@ fn read_one(
         seen.names.claim(s, "name", id.clone());
     }
     let owner: Option<UserId> = s.text("owner");
-    if let Some(owner) = owner.as_ref().filter(|owner| !is_user(owner)) {
+    // The person's own id, so that it is in memory once for all their devices.
+    let known = owner.as_ref().and_then(user);
+    if let (Some(owner), None) = (&owner, &known) {
         s.mistake("owner", format!("there is no [[user]] with id = \"{owner}\""));
     }
     let keys = read_keys(s, &mut seen.keys);
@@ -73,7 +75,7 @@ fn read_one(
         seen.addresses.claim(s, "address", address);
     }
     let posture = s.optional_section("posture", |s| Some(read_posture(s))).unwrap_or_default();
-    let facts = Device { id: id?, owner: owner?, key_since, groups, platform, posture };
+    let facts = Device { id: id?, owner: known?, key_since, groups, platform, posture };
     Some(DeviceRecord { facts: Arc::new(facts), keys: keys?, address })
 }
 

@@ -27,8 +27,9 @@ impl Groups {
         let mut all = BTreeSet::new();
         let mut next = direct;
         while let Some(group) = next.pop() {
-            if let Some(parents) = self.0.get(&group)
-                && all.insert(group)
+            // The group's own id, so that it is in memory once for all its members.
+            if let Some((group, parents)) = self.0.get_key_value(&group)
+                && all.insert(group.clone())
             {
                 next.extend(parents.iter().cloned());
             }
