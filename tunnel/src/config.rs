@@ -198,7 +198,7 @@ pub struct PeerSpec {
 }
 
 /// Where a peer was last proven to be; kept over restarts so that we can call it first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KnownEndpoint {
     /// The peer.
     pub key: WgKey,
@@ -209,11 +209,11 @@ pub struct KnownEndpoint {
 }
 
 /// A TAI64N label; the byte order is the time order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp(pub [u8; 12]);
 
 /// The greatest label a peer's initiations carried; kept so that none can be replayed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KnownStamp {
     /// The peer.
     pub key: WgKey,

@@ -195,19 +195,17 @@ impl Peers {
         self.slots.get(slot)
     }
 
-    /// Every peer that was not retired, in the order of keys.
-    pub(crate) fn current(&self) -> Vec<&Peer> {
-        let mut peers: Vec<_> = self.slots.values().filter(|peer| !peer.retired).collect();
-        peers.sort_unstable_by_key(|peer| peer.key);
-        peers
+    /// Every peer that was not retired, in an order that stays while they do.
+    pub(crate) fn current(&self) -> impl Iterator<Item = &Peer> {
+        self.slots.values().filter(|peer| !peer.retired)
     }
 
     pub(crate) fn endpoints(&self) -> Vec<KnownEndpoint> {
-        let known = |peer: &&Peer| {
+        let known = |peer: &Peer| {
             let Endpoint { socket, addr } = peer.endpoint?;
             Some(KnownEndpoint { key: peer.key, socket, addr })
         };
-        self.current().iter().filter_map(known).collect()
+        self.current().filter_map(known).collect()
     }
 
     /// Takes endpoints for known peers that have none yet.
@@ -221,8 +219,8 @@ impl Peers {
     }
 
     pub(crate) fn stamps(&self) -> Vec<KnownStamp> {
-        let known = |peer: &&Peer| Some(KnownStamp { key: peer.key, stamp: peer.stamp? });
-        self.current().iter().filter_map(known).collect()
+        let known = |peer: &Peer| Some(KnownStamp { key: peer.key, stamp: peer.stamp? });
+        self.current().filter_map(known).collect()
     }
 
     /// Raises stamps of known peers; never lowers one.

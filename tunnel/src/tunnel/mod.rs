@@ -125,7 +125,9 @@ impl Tunnel {
                 awake: peer.is_awake(),
             })
         };
-        self.peers.current().into_iter().filter_map(status).collect()
+        let mut peers: Vec<_> = self.peers.current().filter_map(status).collect();
+        peers.sort_unstable_by_key(|peer| peer.key);
+        peers
     }
 
     /// Every flow, oldest first.
