@@ -4,18 +4,18 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, BufWriter},
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use tunnel::{KnownEndpoint, KnownStamp, Stamp};
 
 /// What is known of the peers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub struct Known {
     /// Where each was last proven to be.
     pub endpoints: Vec<KnownEndpoint>,
@@ -67,11 +67,12 @@ pub fn write(state: &Path, known: &Known) -> io::Result<()> {
         endpoint: None,
         stamp: Some(STANDARD.encode(known.stamp.0)),
     });
-    let lines: Vec<_> = endpoints.chain(stamps).collect();
     let aside = state.join("peers.json.new");
-    let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-    out.write_all(&serde_json::to_vec(&lines)?)?;
-    out.sync_all()?;
+    let out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    let mut out = BufWriter::new(out);
+    // Never a text of all of them in memory.
+    serde_json::Serializer::new(&mut out).collect_seq(endpoints.chain(stamps))?;
+    out.into_inner()?.sync_all()?;
     std::fs::rename(&aside, file(state))?;
     File::open(state)?.sync_all()
 }

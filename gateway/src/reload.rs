@@ -230,6 +230,8 @@ impl Loader {
         let cut = self.put(&files, local).await;
         let warnings = files.warnings();
         self.files = files;
+        // Reading took several times what is needed from now on. If this fails, it stays with us.
+        let _ = tokio::task::spawn_blocking(netio::memory::give_back).await;
         let engine = self.files.policies.engine();
         Ok(Loaded { policies: engine.fingerprint(), count: engine.len(), forbids_removed, cut, warnings })
     }

@@ -3,10 +3,11 @@
 //! snapshot is in force; the end resets what did not end by itself in time.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, anyhow};
@@ -103,6 +104,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let handshakes = Arc::new(Notify::new());
     let remember = tokio::spawn(remember(state, data_plane.clone(), handshakes.clone()));
     let events = tokio::spawn(follow(packets.events, flows.clone(), names, unknown, handshakes));
+    tokio::task::spawn_blocking(netio::memory::give_back).await?;
     tracing::info!("ready");
     let ended = until_told(&mut signals, &reloader, events).await;
     drain_all(&mut signals, &drain, &flows, &front, registry.as_ref()).await;
@@ -158,7 +160,7 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
     for note in &net.notes {
         tracing::warn!("{note}");
     }
-    let now = std::time::Instant::now();
+    let now = Instant::now();
     let mut tunnel = Tunnel::new(tunnel::Config {
         private_key: PrivateKey::new(*config.gateway.private_key.expose()),
         cookies: CookieSecret::new(random()?, now),
@@ -238,27 +240,34 @@ const REMEMBER_AFTER: Duration = Duration::from_millis(100);
 /// A peer that moved without a handshake is remembered this late.
 const REMEMBER_EVERY: Duration = Duration::from_secs(10);
 
+/// One part in so many of the time goes into it: with many peers each handshake would be a large file.
+const REMEMBER_SHARE: u32 = 10;
+
 async fn remember(state: PathBuf, data_plane: DataPlane, handshakes: Arc<Notify>) {
-    let mut written = None;
+    // Of what was written no more than a hash is kept: it may be as large as the peers are.
+    let (hasher, mut written) = (RandomState::new(), None);
     let mut failed = false;
     loop {
         tokio::select! {
             () = handshakes.notified() => tokio::time::sleep(REMEMBER_AFTER).await,
             () = tokio::time::sleep(REMEMBER_EVERY) => {}
         }
+        let began = Instant::now();
         let Some(known) = data_plane.remember().await else { return };
-        if written.as_ref() == Some(&known) {
+        let fresh = Some(hasher.hash_one(&known));
+        if written == fresh {
             continue;
         }
-        let (folder, fresh) = (state.clone(), known.clone());
-        match tokio::task::spawn_blocking(move || peerfile::write(&folder, &fresh)).await {
-            Ok(Ok(())) => (written, failed) = (Some(known), false),
+        let folder = state.clone();
+        match tokio::task::spawn_blocking(move || peerfile::write(&folder, &known)).await {
+            Ok(Ok(())) => (written, failed) = (fresh, false),
             Ok(Err(error)) if !failed => {
                 failed = true;
                 tracing::warn!(%error, "peers.json cannot be written: after a restart clients come back later");
             }
             Ok(Err(_)) | Err(_) => {}
         }
+        tokio::time::sleep(began.elapsed() * (REMEMBER_SHARE - 1)).await;
     }
 }
 
