@@ -5,7 +5,10 @@ use std::{fmt, fs, thread};
 // Without the colons it would be this file's own tests.
 use ::tests::sandbox;
 use anyhow::{Context, Result};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::{
+    errno::Errno,
+    sys::resource::{Resource, getrlimit, setrlimit},
+};
 
 /// What a reader needs to compare.
 pub struct Machine {
@@ -41,6 +44,19 @@ pub fn raise_open_files() -> Result<u64> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     Ok(most)
+}
+
+/// Has a process of this machine be let open `wanted` files, if we have the right to say so; the sandbox
+/// takes that right away.
+pub fn ask_for_open_files(wanted: u64) -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if most < wanted {
+        match setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted) {
+            Ok(()) | Err(Errno::EPERM) => {}
+            Err(error) => return Err(error).context("raising the limit of open files"),
+        }
+    }
+    Ok(())
 }
 
 /// The load average of the last minute: others' work is in every figure.

@@ -3,6 +3,7 @@
 //! Always true: figures come with the machine and the commit, and those of a debug build say so.
 
 mod client;
+mod cores;
 mod cpu;
 mod decisions;
 mod failover;
@@ -11,6 +12,7 @@ mod grid;
 mod hostile;
 mod load;
 mod machine;
+mod peers;
 mod relay;
 mod restart;
 mod revoke;
@@ -89,6 +91,8 @@ enum What {
     Relay(relay::Options),
     /// One device floods the gateway: how much slower another one gets
     Hostile(hostile::Options),
+    /// Many enrolled devices: what each costs at rest, and a storm of them coming back
+    Peers(peers::Options),
     /// Ask the policy engine, and Cedar's own authorizer, in this process
     Policy {
         /// How often
@@ -105,8 +109,17 @@ impl What {
     fn is_in_the_sandbox(&self) -> bool {
         match self {
             Self::Restart { .. } | Self::Failover { .. } | Self::Revoke { .. } => true,
-            Self::Tunnel(_) | Self::Relay(_) | Self::Hostile(_) => true,
+            Self::Tunnel(_) | Self::Relay(_) | Self::Hostile(_) | Self::Peers(_) => true,
             Self::Policy { .. } => false,
+        }
+    }
+
+    /// Files it opens that an ordinary user may not be let.
+    fn open_files(&self) -> u64 {
+        match self {
+            Self::Peers(options) => options.open_files(),
+            Self::Restart { .. } | Self::Failover { .. } | Self::Revoke { .. } | Self::Policy { .. } => 0,
+            Self::Tunnel(_) | Self::Relay(_) | Self::Hostile(_) => 0,
         }
     }
 }
@@ -139,6 +152,7 @@ fn main() -> ExitCode {
 
 fn run(what: &What, options: &Options) -> Result<()> {
     if what.is_in_the_sandbox() {
+        machine::ask_for_open_files(what.open_files())?;
         sandbox::enter()?;
     }
     ensure!(
@@ -165,5 +179,6 @@ fn measure(what: &What) -> Result<Box<dyn Display>> {
         What::Tunnel(options) => Box::new(tunnel::measure(options)?),
         What::Relay(options) => Box::new(relay::measure(options)?),
         What::Hostile(options) => Box::new(hostile::measure(options)?),
+        What::Peers(options) => Box::new(peers::measure(options)?),
     })
 }

@@ -1,0 +1,91 @@
+//! Devices at rest: a gateway with many enrolled is started, left alone and told to read its files again.
+//! What a device costs is the difference to a gateway with ten, divided.
+//! Always true: nothing is asked of the gateway before its memory was read, since answers take memory too.
+
+use std::{fs, thread, time::Duration};
+
+use anyhow::{Context, Result};
+use tests::{gateway::Gateway, world::World};
+
+use super::enrolled;
+use crate::{cpu::Watched, grid::Grid, stopwatch::Stopwatch};
+
+/// What the others are compared with.
+const FEW: u32 = 10;
+/// After this the start is over and done with.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What a gateway has of the machine's memory, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Memory {
+    now: f64,
+    peak: f64,
+}
+
+impl Memory {
+    fn of(process: u32) -> Result<Self> {
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let bytes = |name: &str| -> Result<f64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such line")?;
+            let kilobytes = line.trim_matches(|c: char| !c.is_ascii_digit());
+            Ok(kilobytes.parse::<f64>()? * 1024.0)
+        };
+        Ok(Self { now: bytes("VmRSS")?, peak: bytes("VmHWM")? })
+    }
+}
+
+/// Measures gateways with each of `steps` devices for `idle` seconds.
+pub fn measure(steps: &[u32], idle: u64) -> Result<Grid> {
+    let mut grid = Grid::default();
+    let idle = Duration::from_secs(idle);
+    let few = one(FEW, false, idle, None, &mut grid)?;
+    for &count in steps {
+        for seen in [false, true] {
+            one(count, seen, idle, Some(few), &mut grid)?;
+        }
+    }
+    grid.note(
+        "Bytes are of resident memory, above the gateway with ten, per device and half a person. \"Seen\": each",
+    );
+    grid.note("has shaken hands with an earlier run, so where it was and its last label are remembered.");
+    Ok(grid)
+}
+
+fn one(count: u32, seen: bool, idle: Duration, few: Option<Memory>, grid: &mut Grid) -> Result<Memory> {
+    let row = format!("{count} devices{}", if seen { ", seen" } else { "" });
+    eprintln!("{row}");
+    let world = World::new()?;
+    let mut gateway = Gateway::prepare(&world.gw)?;
+    let bytes = enrolled::enrol(&gateway, count)?;
+    if seen {
+        enrolled::remember(&gateway, count)?;
+    }
+    let watch = Stopwatch::start();
+    gateway.launch(&world.gw)?;
+    let process = gateway.process()?;
+    let ready = watch.until_line(&process.wait_for("gateway::run: ready")?)?;
+    thread::sleep(SETTLED);
+    let watched = Watched::new(process.id())?;
+    let before = watched.used()?;
+    thread::sleep(idle);
+    let used = watched.used()? - before;
+    let memory = Memory::of(process.id())?;
+    let watch = Stopwatch::start();
+    gateway.ask(&world.gw, &["reload"])?;
+    let loaded = watch.until_line(&process.wait_for("gateway::reload: loaded")?)?;
+    thread::sleep(SETTLED);
+    let after = Memory::of(process.id())?;
+    let mut add = |column: &str, figure: f64| grid.add(&row, column, figure);
+    let megabytes = |bytes: f64| bytes / 1e6;
+    add("directory MB", megabytes(bytes as f64));
+    add("start s", ready / 1e3);
+    add("memory MB", megabytes(memory.now));
+    if let Some(few) = few {
+        add("bytes each", (memory.now - few.now) / f64::from(count - FEW));
+    }
+    add("peak MB", megabytes(memory.peak));
+    add("idle, % of a core", 100.0 * used.as_secs_f64() / idle.as_secs_f64());
+    add("reload s", loaded / 1e3);
+    add("memory after, MB", megabytes(after.now));
+    Ok(memory)
+}
