@@ -122,8 +122,9 @@ fn a_wrong_checksum_goes_nowhere() {
 #[test]
 fn what_is_not_data_keeps_its_place_among_it() {
     let mut world = connected(1);
-    let mut packets: Vec<_> = (0..4).map(|n| data(&world, 0, 4000, n)).collect();
-    for (flags, sizes) in [(SYN, vec![2, 1, 1]), (FIN | ACK, vec![2, 1, 1]), (ACK, vec![4])] {
+    // The third repeats the second, so that the fourth would go on where the second ended.
+    let mut packets: Vec<_> = [0, 1, 1, 2].map(|n| data(&world, 0, 4000, n)).into();
+    for (flags, sizes) in [(SYN, vec![2, 1, 1]), (FIN | ACK, vec![2, 1, 1]), (ACK, vec![2, 2])] {
         packets[2].flags = flags;
         let packets: Vec<_> = packets.iter().map(Parts::build).collect();
         let (segment, bytes) = train(&mut world, 0, &packets);
