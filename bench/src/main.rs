@@ -3,14 +3,20 @@
 //! Always true: figures come with the machine and the commit, and those of a debug build say so.
 
 mod client;
+mod cpu;
 mod decisions;
 mod failover;
 mod figures;
+mod grid;
+mod hostile;
+mod load;
 mod machine;
+mod relay;
 mod restart;
 mod revoke;
 mod service;
 mod stopwatch;
+mod tunnel;
 
 use std::{fmt::Display, num::NonZeroU16, process::ExitCode};
 
@@ -34,7 +40,7 @@ struct Options {
 }
 
 /// What this program does.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Command {
     #[command(flatten)]
     Measure(What),
@@ -45,10 +51,16 @@ enum Command {
         #[arg(long)]
         port: u16,
     },
+    /// The gateway's end of `relay`, which starts it itself
+    #[command(hide = true)]
+    RelayGateway(relay::Role),
+    /// A path with delay, loss and a rate, wherever it is started: `relay` has one of its own
+    #[command(hide = true)]
+    Wan(relay::Wide),
 }
 
 /// The benchmarks. Later ones join here.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum What {
     /// Kill the gateway, start it again: until a stock client works again
     Restart {
@@ -71,6 +83,12 @@ enum What {
         #[arg(long, default_value = "10000")]
         flows: NonZeroU16,
     },
+    /// Bytes, small requests and connections through the tunnel, beside other WireGuard gateways
+    Tunnel(tunnel::Options),
+    /// Copy a TCP connection to another, and over the connector link: rates and CPU seconds
+    Relay(relay::Options),
+    /// One device floods the gateway: how much slower another one gets
+    Hostile(hostile::Options),
     /// Ask the policy engine, and Cedar's own authorizer, in this process
     Policy {
         /// How often
@@ -84,9 +102,10 @@ enum What {
 
 impl What {
     /// Whether it needs hosts of its own.
-    fn is_in_the_sandbox(self) -> bool {
+    fn is_in_the_sandbox(&self) -> bool {
         match self {
             Self::Restart { .. } | Self::Failover { .. } | Self::Revoke { .. } => true,
+            Self::Tunnel(_) | Self::Relay(_) | Self::Hostile(_) => true,
             Self::Policy { .. } => false,
         }
     }
@@ -103,9 +122,11 @@ const BUILT: Profile = if cfg!(debug_assertions) { Profile::Debug } else { Profi
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let outcome = match options.command {
+    let outcome = match &options.command {
         Command::Measure(what) => run(what, &options),
-        Command::Serve { port } => service::run(port).map(|never| match never {}),
+        Command::Serve { port } => service::run(*port).map(|never| match never {}),
+        Command::RelayGateway(role) => relay::serve(role.clone()),
+        Command::Wan(wide) => relay::wan(wide),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -116,7 +137,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(what: What, options: &Options) -> Result<()> {
+fn run(what: &What, options: &Options) -> Result<()> {
     if what.is_in_the_sandbox() {
         sandbox::enter()?;
     }
@@ -135,11 +156,14 @@ fn run(what: What, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(what: What) -> Result<Box<dyn Display>> {
+fn measure(what: &What) -> Result<Box<dyn Display>> {
     Ok(match what {
         What::Restart { rounds } => Box::new(restart::measure(rounds.get())?),
         What::Failover { rounds } => Box::new(failover::measure(rounds.get())?),
         What::Revoke { rounds, flows } => Box::new(revoke::measure(rounds.get(), flows.get())?),
-        What::Policy { rounds, largest } => Box::new(decisions::measure(rounds.get(), largest)?),
+        What::Policy { rounds, largest } => Box::new(decisions::measure(rounds.get(), *largest)?),
+        What::Tunnel(options) => Box::new(tunnel::measure(options)?),
+        What::Relay(options) => Box::new(relay::measure(options)?),
+        What::Hostile(options) => Box::new(hostile::measure(options)?),
     })
 }

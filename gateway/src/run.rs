@@ -152,6 +152,7 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
         gateway_v6: config.tunnel.gateway_v6(),
         device_nets: config.tunnel.nets().to_vec(),
         proxy_port: PROXY_PORT,
+        offload: true,
     })?;
     for note in &net.notes {
         tracing::warn!("{note}");
@@ -162,6 +163,7 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
         limits: tunnel::Limits::default(),
         seed: seed()?,
         mtu: mtu.into(),
+        shard: tunnel::Shard::default(),
     });
     let now = std::time::Instant::now();
     let snapshot = live.snapshot();
