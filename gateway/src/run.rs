@@ -152,6 +152,7 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
         gateway_v6: config.tunnel.gateway_v6(),
         device_nets: config.tunnel.nets().to_vec(),
         proxy_port: PROXY_PORT,
+        queues: 1,
         offload: true,
     })?;
     for note in &net.notes {
@@ -178,7 +179,8 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
             tracing::warn!(%error, "peers.json is unreadable: clients come back by themselves, later")
         }
     }
-    let running = dataplane::start(tunnel, sockets, net.tun).context("the data plane")?;
+    let tun = net.queues.into_iter().next().context("the TUN has no queue")?;
+    let running = dataplane::start(tunnel, sockets, tun).context("the data plane")?;
     Ok((running, Net { listeners: net.listeners, notes: net.notes }))
 }
 
