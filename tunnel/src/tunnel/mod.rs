@@ -5,6 +5,8 @@ mod events;
 mod inbound;
 mod membership;
 #[cfg(test)]
+mod offload_tests;
+#[cfg(test)]
 mod tests;
 mod verdict;
 
