@@ -306,7 +306,7 @@ impl Flows {
 
     fn open(&mut self, flow: Flow, now: Instant) -> FlowId {
         let id = FlowId(self.next);
-        self.next += 1;
+        self.next += 2;
         self.by_key.entry(flow.key).or_default().push(id);
         let tally = self.tallies.entry(flow.device).or_default();
         tally.all += 1;
