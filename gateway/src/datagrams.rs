@@ -20,7 +20,6 @@ use crate::{
     access::DenyReason,
     connectors::{LinkDatagrams, Told},
     dataplane::{Command, DataPlane},
-    limits::Taken,
     live::Cut,
 };
 
@@ -33,7 +32,7 @@ const PER_DEVICE: usize = 2 << 20;
 #[derive(Debug)]
 pub enum Upstream {
     /// A socket of the gateway itself.
-    Direct(DatagramSocket, Taken),
+    Direct(DatagramSocket),
     /// Over a connector.
     Link(LinkDatagrams),
 }
@@ -48,7 +47,7 @@ impl Upstream {
     /// The connector it runs over.
     pub fn connector(&self) -> Option<&ConnectorId> {
         match self {
-            Self::Direct(..) => None,
+            Self::Direct(_) => None,
             Self::Link(link) => Some(link.connector()),
         }
     }
@@ -56,7 +55,7 @@ impl Upstream {
     /// Ends it in peace; dropped without, it is reset.
     pub fn conclude(self) {
         match self {
-            Self::Direct(..) => {}
+            Self::Direct(_) => {}
             Self::Link(link) => link.conclude(),
         }
     }
@@ -64,7 +63,7 @@ impl Upstream {
     /// Whether it is on its way, and what the network says of an earlier one.
     fn send(&self, payload: &[u8]) -> (bool, Option<Outcome>) {
         match self {
-            Self::Direct(socket, _) => socket.send(payload),
+            Self::Direct(socket) => socket.send(payload),
             Self::Link(link) => {
                 link.send(payload);
                 (true, None)
@@ -74,7 +73,7 @@ impl Upstream {
 
     async fn recv(&mut self) -> Next {
         match self {
-            Self::Direct(socket, _) => match socket.recv().await {
+            Self::Direct(socket) => match socket.recv().await {
                 Heard::Payload(payload) => Next::Payload(payload),
                 Heard::Undelivered(outcome) => Next::Undelivered(outcome),
             },

@@ -21,7 +21,6 @@ use crate::{
     access::{Open, Permit},
     connectors::{LinkStream, OpenError, Registry},
     datagrams,
-    limits::Descriptors,
 };
 
 /// Opens permitted targets. Cheap to clone.
@@ -53,21 +52,18 @@ impl Dialer {
         registry.open(permit.site(), permit.target(), flow).await.map(Upstream::Link)
     }
 
-    /// Opens a flow of datagrams to the one target the permit names; a socket of our own is one of
-    /// `descriptors`.
+    /// Opens a flow of datagrams to the one target the permit names.
     pub async fn open_datagrams(
         &self,
         permit: Permit<Open>,
         flow: u64,
-        descriptors: &Descriptors,
     ) -> Result<datagrams::Upstream, OpenError> {
         let (proto, target) = (permit.proto(), permit.target());
         if permit.site().is_local() {
-            let taken = descriptors.take(1).ok_or(OpenError::Overloaded)?;
             let site = self.local.load_full();
             let (socket, _) =
                 connector::dial::open_datagrams(proto, target, &site).await.map_err(from_outcome)?;
-            return Ok(datagrams::Upstream::Direct(socket, taken));
+            return Ok(datagrams::Upstream::Direct(socket));
         }
         let registry = self.registry.as_ref().ok_or(OpenError::NoConnector)?;
         registry.open_datagrams(permit.site(), proto, target, flow).await.map(datagrams::Upstream::Link)

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use tunnel::Refusal;
 
-use super::{Flow, Shell, decide, decide::Asked, table};
+use super::{DIRECT, Flow, Shell, decide, decide::Asked, table};
 use crate::{
     access::{Denied, DenyReason, ResourceId},
     datagrams::{self, End, Ended, Inbox, Upstream},
@@ -46,11 +46,15 @@ impl Shell {
             Ok(allowed) => allowed,
             Err(denied) => return self.refuse_for(flow, &asked.resource, &denied).await,
         };
+        let direct = allowed.permit.site().is_local();
+        let Some(_upstream) = self.0.descriptors.take(if direct { DIRECT } else { 0 }) else {
+            return self.refuse(flow, &Denied::because(DenyReason::Exhausted)).await;
+        };
         row.decided(&asked.resource, &allowed);
         let opened = tokio::select! {
             biased;
             () = row.cut().token().cancelled() => None,
-            opened = self.0.dialer.open_datagrams(allowed.permit, flow.id.0, &self.0.descriptors) => Some(opened),
+            opened = self.0.dialer.open_datagrams(allowed.permit, flow.id.0) => Some(opened),
         };
         match opened {
             None => self.refuse_for(flow, &asked.resource, &row.why_cut()).await,

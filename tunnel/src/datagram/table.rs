@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Instant};
 
 use super::state::{CLOSED, DatagramKey, Flow, State};
 use crate::{
-    config::Limits,
+    config::{Limits, Shard},
     counters::Count,
     deadlines::Deadlines,
     devices::DeviceSlot,
@@ -69,7 +69,7 @@ impl Datagrams {
             deadlines: Deadlines::new(),
             held_bytes: 0,
             next: 2,
-            fragment_ids: Rng::new(!seed),
+            fragment_ids: Rng::new(!seed, Shard::default()),
             limits,
         }
     }

@@ -79,7 +79,7 @@ impl Pair {
             held_bytes: 60,
             ..Limits::default()
         };
-        let mut devices = Devices::default();
+        let mut devices = Devices::new();
         let mut add =
             |n: u8| devices.add(format!("d{n}").parse().unwrap(), [100, 64, 0, n].into(), [n; 16].into());
         let devices = [add(1).unwrap(), add(2).unwrap()];
