@@ -101,10 +101,12 @@ impl Datagrams {
 
     /// Hands out what arrives, until the connection ends.
     pub async fn run(&self) -> ConnectionError {
-        tokio::select! {
+        let error = tokio::select! {
             error = self.small() => error,
             error = self.large() => error,
-        }
+        };
+        self.lanes().clear();
+        error
     }
 
     /// What was dropped on this side so far. Those quinn had no room for show when nothing else waits to
@@ -214,7 +216,7 @@ async fn write(connection: &Connection, bytes: Bytes) -> Option<()> {
 }
 
 impl Lane {
-    /// The next payload; none when the connection is gone for good.
+    /// The next payload; none when the connection has ended.
     pub async fn recv(&mut self) -> Option<Payload> {
         self.arrived.recv().await
     }

@@ -13,7 +13,7 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket},
 };
 use protocol::{link::Outcome, target::Proto};
-use tokio::net::UdpSocket;
+use tokio::{io::Interest, net::UdpSocket};
 
 use crate::dial::outcome_of;
 
@@ -81,11 +81,13 @@ impl DatagramSocket {
     /// Waits for what comes next.
     pub async fn recv(&self) -> Heard {
         loop {
-            let taken = match self.socket.readable().await {
-                Ok(()) => ARRIVED.with_borrow_mut(|buffer| self.take(buffer)),
+            let heard = match self.socket.ready(Interest::READABLE | Interest::ERROR).await {
+                // An error alone is nothing to read.
+                Ok(ready) if ready.is_error() => self.take_error(),
+                Ok(_) => ARRIVED.with_borrow_mut(|buffer| self.take(buffer)),
                 Err(error) => Err(error),
             };
-            match taken {
+            match heard {
                 Ok(payload) => return Heard::Payload(payload),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Heard::Undelivered(outcome_of(&error)),
@@ -97,6 +99,12 @@ impl DatagramSocket {
         let length = self.socket.try_recv(buffer)?;
         let head = if self.echo.is_some() { ECHO_HEAD } else { 0 };
         Ok(buffer.get(head..length).unwrap_or_default().to_vec())
+    }
+
+    /// The pending error; "would block" if there is none, which also makes tokio wait for the next.
+    fn take_error<T>(&self) -> io::Result<T> {
+        let error = || Err(self.socket.take_error()?.unwrap_or(io::ErrorKind::WouldBlock.into()));
+        self.socket.try_io(Interest::ERROR, error)
     }
 }
 
@@ -153,7 +161,7 @@ mod tests {
         socket.send(b"nobody hears");
         assert_eq!(socket.recv().await, Heard::Undelivered(Outcome::Refused));
         socket.send(b"nobody hears");
-        socket.socket.ready(tokio::io::Interest::ERROR).await.unwrap();
+        socket.socket.ready(Interest::ERROR).await.unwrap();
         let target = UdpSocket::bind(address).await.unwrap();
         assert_eq!(socket.send(b"hello"), (true, Some(Outcome::Refused)));
         let mut buffer = [0; 9];
