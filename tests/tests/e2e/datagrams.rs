@@ -125,7 +125,7 @@ fn ping_goes_through_where_the_kernel_lets_it() -> Result<()> {
     let scene = Scene::start()?;
     let laptop = scene.device("laptop")?;
     let addresses = [SERVER, SERVER_V6.trim_matches(['[', ']'])];
-    scene.world.site.sh("sysctl", &["-qw", "net.ipv4.ping_group_range=1 0"])?;
+    // A new network namespace lets nobody ping.
     for address in addresses {
         let said = ping(&laptop, address)?;
         ensure!(said.contains("0 received") && said.contains("+"), "refused at once: {said}");

@@ -288,6 +288,25 @@ fn removing_a_device_cuts_its_datagrams() {
 }
 
 #[test]
+fn what_waits_for_the_shell_is_taken_back_at_the_end() {
+    let ends: [fn(&mut World, FlowId); 3] = [
+        |world, flow| world.gateway.cut(flow, world.now),
+        |world, flow| world.gateway.finished(flow, world.now),
+        |world, _| world.gateway.set_peers(&[], world.now),
+    ];
+    for end in ends {
+        let mut world = World::model(1);
+        let flow = live(&mut world, 0);
+        let FlowKey { device, target } = key(&world, 0, false);
+        arrive(&mut world, &datagram(device, target, b"waits").unwrap());
+        assert_eq!(world.count(Count::DatagramIn), 2);
+        end(&mut world, flow);
+        world.settle();
+        assert!(!world.events.iter().any(|event| matches!(event, Event::Datagram { .. })));
+    }
+}
+
+#[test]
 fn cut_where_finds_datagrams() {
     let mut world = World::model(2);
     let (flow, _) = (live(&mut world, 0), live(&mut world, 1));
@@ -298,6 +317,15 @@ fn cut_where_finds_datagrams() {
     assert!(world.devices[1].inbox.is_empty());
 }
 
+/// The first device's packet reaches the core, and nothing is polled.
+fn arrive(world: &mut World, packet: &[u8]) {
+    world.devices[0].client.handle_tun(packet, world.now);
+    while let Some(transmit) = world.devices[0].client.poll_transmit() {
+        let bytes = transmit.bytes.to_vec();
+        world.gateway.handle_datagram(0, world.devices[0].addr, &bytes, world.now);
+    }
+}
+
 /// Case D10: what one device sends waits behind itself only.
 #[test]
 fn a_flood_of_datagrams_takes_nothing_from_another_device() {
@@ -306,14 +334,7 @@ fn a_flood_of_datagrams_takes_nothing_from_another_device() {
     let (noisy, quiet) = (live(&mut world, 0), live(&mut world, 1));
     let flood = |world: &mut World, from: u16| {
         let FlowKey { device, target } = key(world, 0, false);
-        let packet = datagram(SocketAddr::new(device.ip(), from), target, b"noise").unwrap();
-        world.devices[0].client.handle_tun(&packet, world.now);
-        let datagrams = std::iter::from_fn(|| {
-            world.devices[0].client.poll_transmit().map(|transmit| transmit.bytes.to_vec())
-        });
-        for bytes in datagrams.collect::<Vec<_>>() {
-            world.gateway.handle_datagram(0, world.devices[0].addr, &bytes, world.now);
-        }
+        arrive(world, &datagram(SocketAddr::new(device.ip(), from), target, b"noise").unwrap());
     };
     for _ in 0..100 {
         flood(&mut world, PORT);
