@@ -2,17 +2,14 @@
 //! It opens and closes nothing: the caller ends both sides by what comes out.
 //! Always true: it ends with the flow's stream, or when nothing passed for longer than the gateway waits.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use protocol::link::{Frame, Outcome, StreamEnd};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
     datagrams::Lane,
-    relay::Traffic,
+    relay::{self, Traffic},
     socket::{DatagramSocket, Heard},
     wire::{self, FlowStream},
 };
@@ -43,7 +40,7 @@ pub(crate) async fn run(
                 let payload = payload.ok_or(StreamEnd::Cut)?;
                 let (sent, said) = target.send(&payload);
                 if sent {
-                    count(&traffic.sent, payload.len());
+                    relay::add(&traffic.back, payload.len());
                 } else {
                     lane.drop_one();
                 }
@@ -51,7 +48,7 @@ pub(crate) async fn run(
             }
             heard = target.recv() => match heard {
                 Heard::Payload(payload) => {
-                    count(&traffic.received, payload.len());
+                    relay::add(&traffic.forth, payload.len());
                     lane.send(&payload);
                     None
                 }
@@ -67,8 +64,4 @@ pub(crate) async fn run(
 
 async fn tell(send: &mut quinn::SendStream, outcome: Outcome) -> Result<(), StreamEnd> {
     wire::write(send, &Frame::Outcome(outcome)).await.map_err(|_| StreamEnd::Cut)
-}
-
-fn count(counter: &AtomicU64, bytes: usize) {
-    counter.fetch_add(bytes as u64, Ordering::Relaxed);
 }

@@ -14,7 +14,7 @@ mod gateways;
 pub mod key;
 mod link;
 pub mod quic;
-mod relay;
+pub mod relay;
 pub mod socket;
 pub mod wire;
 

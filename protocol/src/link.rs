@@ -251,7 +251,7 @@ impl Frame {
             kind::NAME_NOT_FOUND => bare(Self::Outcome(Outcome::NameNotFound)),
             kind::UNREACHABLE => bare(Self::Outcome(Outcome::Unreachable)),
             kind::OVERLOADED => bare(Self::Outcome(Outcome::Overloaded)),
-            OPTIONAL.. => Ok(Self::Skipped(kind)),
+            _ if kind >= OPTIONAL => Ok(Self::Skipped(kind)),
             _ => Err(FrameError::Unknown(kind)),
         }
     }

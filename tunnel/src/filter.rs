@@ -114,7 +114,7 @@ fn is_dns(key: &DatagramKey) -> bool {
 /// Reads the transport header; whether we answer it ourselves is for the destination to say.
 pub(crate) fn inbound<'a>(ip: &Ip<'a>) -> Result<Inbound<'a>, Count> {
     match ip.protocol {
-        TCP => Tcp::parse(ip.payload).map(Inbound::Tcp),
+        TCP => Tcp::verified(ip).map(Inbound::Tcp),
         UDP => {
             let udp = Udp::parse(ip)?;
             Ok(Inbound::Datagram { key: key(ip, Proto::Udp, udp.src, udp.dst), payload: udp.payload })

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::{Ends, Ip, checksum, fragment::Fragment};
 use crate::counters::Count;
 
-const HEADER: usize = 20;
+pub(super) const HEADER: usize = 20;
 /// More-fragments and the fragment offset, next to the don't-fragment bit.
 const FRAGMENT: u16 = 0x3fff;
 const DONT_FRAGMENT: u16 = 0x4000;
@@ -78,7 +78,8 @@ pub(super) fn build_fragment(
 ) -> Option<Vec<u8>> {
     let [.., high, low] = fragment.id.to_be_bytes();
     let more = if fragment.more { MORE_FRAGMENTS } else { 0 };
-    assemble(ends, protocol, u16::from_be_bytes([high, low]), fragment.offset / 8 | more, fragment.bytes)
+    let flags = more | (fragment.offset / 8);
+    assemble(ends, protocol, u16::from_be_bytes([high, low]), flags, fragment.bytes)
 }
 
 fn assemble(

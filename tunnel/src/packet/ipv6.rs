@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use super::{Ends, Ip, fragment::Fragment};
 use crate::counters::Count;
 
-const HEADER: usize = 40;
+pub(super) const HEADER: usize = 40;
 /// The Fragment header (RFC 8200 §4.5): its number, its length, the flag next to its offset.
 const FRAGMENT: u8 = 44;
 const FRAGMENT_HEADER: usize = 8;

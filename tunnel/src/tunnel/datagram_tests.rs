@@ -319,11 +319,12 @@ fn cut_where_finds_datagrams() {
 
 /// The first device's packet reaches the core, and nothing is polled.
 fn arrive(world: &mut World, packet: &[u8]) {
-    world.devices[0].client.handle_tun(packet, world.now);
-    while let Some(transmit) = world.devices[0].client.poll_transmit() {
-        let bytes = transmit.bytes.to_vec();
-        world.gateway.handle_datagram(0, world.devices[0].addr, &bytes, world.now);
+    let device = &mut world.devices[0];
+    device.give(packet, world.now);
+    for transmit in device.client.transmits() {
+        world.gateway.handle_datagrams(0, device.addr, transmit.segment, transmit.bytes, world.now);
     }
+    device.client.clear_transmits();
 }
 
 /// Case D10: what one device sends waits behind itself only.
@@ -345,7 +346,7 @@ fn a_flood_of_datagrams_takes_nothing_from_another_device() {
     assert_eq!(world.count(Count::DatagramQueueFull), 100 - 8);
     assert_eq!(world.count(Count::DatagramDeviceLimit), 100 - 3);
     let FlowKey { device, target } = key(&world, 1, false);
-    world.devices[1].client.handle_tun(&datagram(device, target, b"quiet").unwrap(), world.now);
+    world.devices[1].give(&datagram(device, target, b"quiet").unwrap(), world.now);
     world.settle();
     let events = std::mem::take(&mut world.events);
     let place =
