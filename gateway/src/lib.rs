@@ -6,6 +6,7 @@ pub mod access;
 pub mod cli;
 pub mod config;
 pub mod connectors;
+pub mod datagrams;
 pub mod dataplane;
 pub mod denials;
 pub mod desk;

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod company;
 pub mod connections;
 pub mod connector;
+pub mod datagrams;
 pub mod device;
 pub mod gateway;
 pub mod harness;

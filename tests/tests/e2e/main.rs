@@ -6,6 +6,7 @@ mod access;
 mod attacks;
 mod clients;
 mod cut;
+mod datagrams;
 mod files;
 mod fixture;
 mod http;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         access::TESTS,
         ipv6::TESTS,
         cut::TESTS,
+        datagrams::TESTS,
         time::TESTS,
         clients::TESTS,
         restart::TESTS,

@@ -22,6 +22,10 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D4", "tests", "removing_the_group_cuts"),
     ("D4", "tests", "removing_the_device_cuts"),
     ("D4", "tests", "a_policy_edit_cuts"),
+    ("D4", "tests", "a_posture_edit_cuts_datagrams"),
+    ("D4", "tests", "a_policy_edit_cuts_datagrams"),
+    ("D4", "tests", "removing_the_user_cuts_datagrams"),
+    ("D4", "tunnel", "removing_a_device_cuts_its_datagrams"),
     // A time window is checked only at connect (firezone#5642).
     ("D6", "tests", "the_end_of_a_time_window_cuts"),
     ("D6", "tests", "a_window_ends_by_local_time_when_the_clocks_go_forward"),
@@ -44,6 +48,10 @@ const CASES: &[(&str, &str, &str)] = &[
     // One table for everybody: a noisy device evicts the others (Tailscale's 512 UDP entries).
     ("D10", "tunnel", "limits_refuse_at_once"),
     ("D10", "tunnel", "devices_are_served_in_turn"),
+    ("D10", "tunnel", "a_noisy_device_fills_its_own_part_only"),
+    ("D10", "tunnel", "a_flood_of_datagrams_takes_nothing_from_another_device"),
+    ("D10", "gateway", "a_device_fills_its_own_room_only"),
+    ("D10", "tests", "a_flood_of_flows_leaves_another_device_alone"),
     // A cut download looks complete: queued data and a clean end (measured).
     ("D12", "tests", "nothing_queued_arrives_after_a_cut"),
     ("D12", "gateway", "a_cut_resets_an_answer_under_way_on_both_sides"),
