@@ -1,7 +1,7 @@
 //! Who gets through, and how the others are turned away.
 //! Decisions are taken at the gateway; these tests look from the device's side only.
 
-use std::{io::ErrorKind, net::UdpSocket};
+use std::io::ErrorKind;
 
 use anyhow::Result;
 use tests::{
@@ -9,7 +9,6 @@ use tests::{
     mirror::{field, fields},
     probe::echo,
     scene::{Plan, Scene},
-    wait::HANG,
 };
 
 tests::tests![
