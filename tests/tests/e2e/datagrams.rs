@@ -161,7 +161,11 @@ fn refused_datagrams_are_refused_at_once() -> Result<()> {
         let told = refusal(&laptop, &target)?;
         ensure!(told == why, "{target}: {told}");
     }
-    ensure!(refusal(&phone, &format!("{SERVER}:{SERVICE}"))? == ErrorKind::HostUnreachable, "Bob may not");
+    // What Linux makes of "communication administratively prohibited" in each family.
+    for (server, why) in [(SERVER, ErrorKind::HostUnreachable), (SERVER_V6, ErrorKind::PermissionDenied)] {
+        let told = refusal(&phone, &format!("{server}:{SERVICE}"))?;
+        ensure!(told == why, "{server}, where Bob may not go: {told}");
+    }
     ensure!(refusal(&laptop, &format!("{SERVER_V6}:9"))? == ErrorKind::ConnectionRefused, "over IPv6");
     let denials = scene.status()?["denials"].clone();
     for code in ["app_speaks_tcp", "no_such_port", "no_resource", "no_policy"] {
