@@ -12,12 +12,17 @@ impl Rng {
 
     /// The next number below 2^24: a WireGuard peer index as boringtun takes it.
     pub(crate) fn index(&mut self) -> u32 {
+        let [a, b, c, ..] = self.draw().to_be_bytes();
+        u32::from_be_bytes([0, a, b, c])
+    }
+
+    /// The next number.
+    pub(crate) fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let [a, b, c, ..] = (z ^ (z >> 31)).to_be_bytes();
-        u32::from_be_bytes([0, a, b, c])
+        z ^ (z >> 31)
     }
 }
 
