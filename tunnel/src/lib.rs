@@ -20,6 +20,8 @@ pub mod peer;
 mod peers;
 mod rng;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod testing;
 mod tunnel;
 
