@@ -11,7 +11,7 @@ use std::{
 use netio::{
     poll::Poller,
     tun::{Batch, Tun},
-    udp::{BindError, RecvBatch, SendBatch, UdpSockets},
+    udp::{BindError, RecvBatch, Train, UdpSockets},
 };
 use tunnel::peer::Client;
 
@@ -21,11 +21,8 @@ use crate::{allowed::Allowed, config::Config};
 /// direction starves the other.
 const BATCH: usize = 64;
 
-/// What WireGuard adds to a packet, generously (header, tag, padding: 48 bytes).
-const OVERHEAD: usize = 80;
-
-/// Room for what a gateway sends whose MTU is an ordinary line's and ours is less.
-const DATAGRAM: usize = 2048;
+/// The same for trains of datagrams, each of up to 64 KiB.
+const TRAINS: usize = 16;
 
 /// We have one socket.
 const SOCKET: usize = 0;
@@ -38,7 +35,6 @@ pub struct Carrier {
     allowed: Allowed,
     packets: Batch,
     inbox: RecvBatch,
-    outbox: SendBatch,
 }
 
 /// Opens the socket datagrams to `endpoint` leave by, on the host.
@@ -53,15 +49,13 @@ pub fn bind(endpoint: SocketAddr) -> Result<UdpSockets, BindError> {
 impl Carrier {
     /// Joins the two ends.
     pub fn new(config: &Config, client: Client, tun: Tun, udp: UdpSockets) -> Self {
-        let mtu = usize::from(config.interface.mtu);
         Self {
             client,
             tun,
             udp,
             allowed: Allowed::new(&config.peer.allowed_ips),
-            packets: Batch::new(BATCH, mtu),
-            inbox: RecvBatch::new(BATCH, DATAGRAM.max(mtu + OVERHEAD)),
-            outbox: SendBatch::default(),
+            packets: Batch::new(BATCH),
+            inbox: RecvBatch::new(TRAINS),
         }
     }
 
@@ -74,7 +68,7 @@ impl Carrier {
     /// The command has sent packets.
     pub fn command_sent(&mut self, now: Instant) -> io::Result<()> {
         self.tun.read_batch(&mut self.packets)?;
-        for packet in self.packets.packets().filter(|packet| self.allowed.target(packet)) {
+        for (_, packet) in self.packets.packets().filter(|(_, packet)| self.allowed.target(packet)) {
             self.client.handle_tun(packet, now);
         }
         self.flush();
@@ -84,8 +78,10 @@ impl Carrier {
     /// The gateway has sent datagrams.
     pub fn gateway_sent(&mut self, now: Instant) -> io::Result<()> {
         self.udp.recv_batch(SOCKET, &mut self.inbox)?;
-        for (from, datagram) in self.inbox.datagrams() {
-            self.client.handle_datagram(from, datagram, now);
+        for (from, segment, bytes) in self.inbox.trains() {
+            for datagram in bytes.chunks(segment) {
+                self.client.handle_datagram(from, datagram, now);
+            }
         }
         self.flush();
         Ok(())
@@ -109,11 +105,11 @@ impl Carrier {
 
     fn flush(&mut self) {
         while let Some(transmit) = self.client.poll_transmit() {
-            self.outbox.push(SOCKET, transmit.to, transmit.bytes);
+            let bytes = transmit.bytes;
+            // A datagram the host cannot send now is lost, as on any network; the tunnel's timers
+            // and the command's TCP send it again.
+            self.udp.send([Train { socket: SOCKET, to: transmit.to, bytes, segment: bytes.len() }]);
         }
-        // A datagram the host cannot send now is lost, as on any network; the tunnel's timers and
-        // the command's TCP send it again.
-        self.udp.send_batch(&mut self.outbox);
         while let Some(packet) = self.client.poll_tun() {
             if self.allowed.source(packet) {
                 // The kernel refuses what is no valid packet; it is the gateway's loss.

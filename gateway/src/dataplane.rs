@@ -13,7 +13,7 @@ use std::{
 use netio::{
     poll::{Poller, Waker},
     tun::{self, Tun},
-    udp::{RecvBatch, SendBatch, UdpSockets},
+    udp::{RecvBatch, Train, UdpSockets},
 };
 use protocol::id::DeviceId;
 use serde::{Deserialize, Serialize};
@@ -28,8 +28,8 @@ const COMMANDS: usize = 4096;
 const EVENTS: usize = 4096;
 /// Datagrams, packets or commands handled before the other descriptors get their turn.
 const TURN: usize = 64;
-/// No WireGuard datagram or packet is longer.
-const LONGEST: usize = 65_536;
+/// The same for trains of datagrams, each of up to 64 KiB.
+const TRAINS: usize = 16;
 /// The TUN's token; the UDP sockets have their positions.
 const TUN: u64 = 1 << 32;
 
@@ -159,9 +159,8 @@ pub fn start(tunnel: Tunnel, sockets: UdpSockets, tun: Tun) -> io::Result<Runnin
         poller,
         inbox,
         outbox,
-        received: RecvBatch::new(TURN, LONGEST),
-        read: tun::Batch::new(TURN, LONGEST),
-        out: SendBatch::default(),
+        received: RecvBatch::new(TRAINS),
+        read: tun::Batch::new(TURN),
         kept: None,
         lost: Lost::default(),
     };
@@ -185,7 +184,6 @@ struct Worker {
     outbox: mpsc::Sender<Event>,
     received: RecvBatch,
     read: tun::Batch,
-    out: SendBatch,
     /// An event the shell had no room for; the core keeps the ones behind it.
     kept: Option<Event>,
     lost: Lost,
@@ -235,8 +233,10 @@ impl Worker {
             Err(error) => return Err(error),
         }
         let now = Instant::now();
-        for (from, datagram) in self.received.datagrams() {
-            self.tunnel.handle_datagram(socket, from, datagram, now);
+        for (from, segment, bytes) in self.received.trains() {
+            for datagram in bytes.chunks_mut(segment) {
+                self.tunnel.handle_datagram(socket, from, datagram, now);
+            }
         }
         Ok(())
     }
@@ -244,7 +244,7 @@ impl Worker {
     fn read_tun(&mut self) -> io::Result<()> {
         self.tun.read_batch(&mut self.read)?;
         let now = Instant::now();
-        for packet in self.read.packets() {
+        for (_, packet) in self.read.packets() {
             self.tunnel.handle_tun(packet, now);
         }
         Ok(())
@@ -287,12 +287,10 @@ impl Worker {
     /// Hands out everything the core has for the network, the kernel and the shell.
     fn flush(&mut self) {
         while let Some(transmit) = self.tunnel.poll_transmit() {
-            self.out.push(transmit.socket, transmit.to, transmit.bytes);
-            if self.out.len() >= TURN {
-                self.lost.datagrams += self.sockets.send_batch(&mut self.out).dropped;
-            }
+            let tunnel::Transmit { socket, to, bytes } = transmit;
+            let train = Train { socket, to, bytes, segment: bytes.len() };
+            self.lost.datagrams += self.sockets.send([train]).dropped;
         }
-        self.lost.datagrams += self.sockets.send_batch(&mut self.out).dropped;
         while let Some(packet) = self.tunnel.poll_tun() {
             self.lost.packets += u64::from(self.tun.write_packet(packet).is_err());
         }
@@ -321,6 +319,7 @@ impl Worker {
             self.tunnel.counters().iter().map(|(what, count)| (what.name().to_owned(), count)).collect();
         counters.insert("datagrams_unsent".to_owned(), self.lost.datagrams);
         counters.insert("datagrams_too_long".to_owned(), self.received.truncated());
+        counters.insert("packets_malformed".to_owned(), self.read.malformed());
         counters.insert("packets_unwritten".to_owned(), self.lost.packets);
         let peers = self.tunnel.peers().into_iter().map(peer).collect();
         Report { peers, counters, flows: self.tunnel.flows().len() }

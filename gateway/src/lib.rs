@@ -22,6 +22,7 @@ pub mod policies;
 pub mod reach;
 pub mod reload;
 pub mod run;
+pub mod shadow;
 pub mod signals;
 pub mod snapshot;
 pub mod socket;

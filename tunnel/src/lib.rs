@@ -19,13 +19,14 @@ mod packet;
 pub mod peer;
 mod peers;
 mod rng;
+mod slab;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod testing;
 mod tunnel;
 
-pub use config::{Config, KnownEndpoint, KnownStamp, Limits, PeerSpec, PrivateKey, Stamp};
+pub use config::{Config, KnownEndpoint, KnownStamp, Limits, PeerSpec, PrivateKey, Shard, Stamp};
 pub use counters::{Count, Counters};
 pub use event::{Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, PeerStatus, Refusal, Transmit, Verdict};
 pub use tunnel::Tunnel;

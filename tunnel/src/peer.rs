@@ -2,16 +2,18 @@
 //! What comes from the TUN goes to the gateway, what the gateway sent goes to the TUN, nothing else.
 //! Always true: nothing is sent but to the configured endpoint, nothing accepted but from it.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use protocol::key::WgKey;
 
 use crate::{
-    config::PrivateKey,
+    config::{PrivateKey, Shard},
     event::Transmit,
     noise::{BoringPeer, DATA_OVERHEAD, HANDSHAKE_BYTES, Kind, NoisePeer, Received, Ticked},
     outbox::Outbox,
-    peers::TICK,
     rng::Rng,
 };
 
@@ -21,6 +23,9 @@ const LARGEST_PACKET: usize = 65_535 - DATA_OVERHEAD;
 const QUEUE_BYTES: usize = 4 << 20;
 /// boringtun's queue of packets without a session is no longer than this.
 const FLUSH_LIMIT: usize = 256;
+
+/// How often cipher state looks at its timers (boringtun asks for at most 250 ms).
+const TICK: Duration = Duration::from_millis(250);
 
 /// What a client needs to know.
 #[derive(Debug, Clone)]
@@ -81,7 +86,7 @@ impl Client {
     /// A client that begins its first handshake at once.
     pub fn new(config: ClientConfig, now: Instant) -> Self {
         let ClientConfig { private_key, gateway, endpoint, keepalive, preshared, seed } = config;
-        let index = Rng::new(seed).index();
+        let index = Rng::new(seed, Shard::default()).index();
         let preshared = preshared.map(|key| key.0);
         let noise = BoringPeer::client(&private_key, &gateway, preshared, keepalive, index);
         Self::with_noise(Box::new(noise), endpoint, keepalive.is_some(), now)

@@ -9,7 +9,7 @@ use std::{
 use protocol::key::WgKey;
 
 use crate::{
-    Config, Count, Event, FlowId, FlowKey, Limits, PeerSpec, PrivateKey, Tunnel, Verdict,
+    Config, Count, Event, FlowId, FlowKey, Limits, PeerSpec, PrivateKey, Shard, Tunnel, Verdict,
     noise::model::{Model, ModelPeer},
     packet::{
         Ends, Ip, TCP,
@@ -235,6 +235,7 @@ fn gateway(boring: bool, epoch: Instant, limits: &Limits) -> Tunnel {
         limits: limits.clone(),
         seed: 7,
         mtu: 1420,
+        shard: Shard::default(),
     };
     if boring {
         Tunnel::new(config)

@@ -18,7 +18,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("device", &["protocol", "tunnel", "netio"]),
     ("gateway", &["protocol", "policy", "tunnel", "netio", "control", "connector"]),
     ("tests", &["protocol", "policy", "tunnel", "netio", "control", "connector", "device", "gateway"]),
-    ("bench", &["tests"]),
+    ("bench", &["tests", "policy", "protocol"]),
 ];
 
 /// Crates that take time and chance as arguments and do no I/O.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{ASLEEP_AFTER, Endpoint, Io, PeerSlot, Peers, TICK};
+use super::{ASLEEP_AFTER, Endpoint, Io, PeerSlot, Peers};
 use crate::{
     counters::Count,
     noise::{DATA_OVERHEAD, HANDSHAKE_BYTES, Kind, Ticked},
@@ -28,7 +28,7 @@ impl Peers {
         if len > 0 {
             io.transmits.commit(to, len);
         }
-        if let Some(peer) = self.slots.get_mut(&slot) {
+        if let Some(peer) = self.slots.get_mut(slot) {
             peer.usage.sent += packet.len() as u64;
         }
         true
@@ -54,21 +54,22 @@ impl Peers {
             self.refill_at = None;
             self.noise.refill();
         }
-        if self.tick_at.is_some_and(|at| at <= now) {
-            let awake: Vec<PeerSlot> = self.by_index.values().copied().collect();
-            for slot in awake {
-                self.tick(slot, io, now);
-            }
-            self.tick_at = (!self.by_index.is_empty()).then_some(now + TICK);
+        while let Some(mut group) = self.ticks.take(now) {
+            group.retain(|&slot| self.tick(slot, io, now));
+            self.ticks.put_back(group);
         }
     }
 
-    fn tick(&mut self, slot: PeerSlot, io: &mut Io<'_>, now: Instant) {
-        let Some(peer) = self.slots.get_mut(&slot) else { return };
-        let (Some(awake), endpoint) = (peer.awake.as_mut(), peer.endpoint) else { return };
+    /// Whether the peer is to be ticked again.
+    fn tick(&mut self, slot: PeerSlot, io: &mut Io<'_>, now: Instant) -> bool {
+        let Some(peer) = self.slots.get_mut(slot) else { return false };
+        let (Some(awake), endpoint) = (peer.awake.as_mut(), peer.endpoint) else {
+            peer.ticked = false;
+            return false;
+        };
         let Some(room) = io.transmits.room(HANDSHAKE_BYTES) else {
             io.counters.add(Count::QueueFull);
-            return;
+            return true;
         };
         let asleep = match awake.noise.tick(room, now) {
             Ticked::Expired => true,
@@ -85,19 +86,19 @@ impl Peers {
             Ticked::Nothing => now > awake.shaken + ASLEEP_AFTER,
         };
         if asleep {
+            peer.ticked = false;
             self.sleep(slot);
         }
+        !asleep
     }
 
-    /// Of a device's peers with an endpoint, the one heard last.
+    /// Of a device's peers with an endpoint, the one heard last; if none was, the one added last.
     fn best(&self, peers: &[PeerSlot]) -> Option<(PeerSlot, Endpoint)> {
         let with_endpoint = peers.iter().filter_map(|&slot| {
-            let peer = self.slots.get(&slot)?;
+            let peer = self.slots.get(slot)?;
             Some((peer.usage.last_heard, slot, peer.endpoint?))
         });
-        with_endpoint
-            .max_by_key(|&(heard, slot, _)| (heard, slot))
-            .map(|(_, slot, endpoint)| (slot, endpoint))
+        with_endpoint.max_by_key(|&(heard, ..)| heard).map(|(_, slot, endpoint)| (slot, endpoint))
     }
 }
 

@@ -1,19 +1,21 @@
-//! Everything a world leaves to chance, drawn from its seed.
+//! Everything a world leaves to chance, drawn from its seed (SplitMix64, Steele, Lea and Flood 2014).
 
 use std::ops::Range;
 
-use crate::rng::Rng;
-
 /// A stream of choices.
-pub(super) struct Dice(Rng);
+pub(super) struct Dice(u64);
 
 impl Dice {
     pub(super) fn new(seed: u64) -> Self {
-        Self(Rng::new(seed))
+        Self(seed)
     }
 
     pub(super) fn draw(&mut self) -> u64 {
-        self.0.draw()
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
     }
 
     /// One of `range`.

@@ -8,7 +8,7 @@ use std::{
 
 use protocol::key::WgKey;
 
-use crate::{Config, Limits, PrivateKey, Tunnel, noise::model::Model};
+use crate::{Config, Limits, PrivateKey, Shard, Tunnel, noise::model::Model};
 
 /// The gateway's addresses inside the tunnel.
 pub(super) const INSIDE: [&str; 2] = ["100.64.0.1", "fd00::1"];
@@ -39,6 +39,7 @@ impl Gate {
             limits,
             seed,
             mtu: MTU,
+            shard: Shard::default(),
         };
         let mut tunnel = Tunnel::with_noise(config, Box::new(Model { key, epoch }));
         tunnel.set_echo([INSIDE[0], INSIDE[1], VIP].map(|addr| addr.parse().unwrap()).into());

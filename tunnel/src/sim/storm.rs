@@ -97,14 +97,16 @@ impl World {
         let port = u16::try_from(self.dice.of(40_000..40_004)).unwrap();
         let host = u8::try_from(self.dice.of(1..8)).unwrap();
         let addr = self.devices[at].addr;
-        match self.dice.of(0..3) {
-            0 => self.devices[at].addr.set_port(port),
-            1 => self.devices[at].addr = ([198, 51, 100, host], port).into(),
-            _ => {
-                self.devices[at].addr = self.devices[other].addr;
-                self.devices[other].addr = addr;
-            }
+        let next = match self.dice.of(0..3) {
+            0 => (addr.ip(), port).into(),
+            1 => ([198, 51, 100, host], port).into(),
+            _ => self.devices[other].addr,
+        };
+        // Nobody shares an address: who had it gets ours.
+        for device in self.devices.iter_mut().filter(|device| device.addr == next) {
+            device.addr = addr;
         }
+        self.devices[at].addr = next;
     }
 
     fn restart_device(&mut self) {

@@ -64,8 +64,8 @@ impl Tunnel {
                 Err(reason)
             }
             OnSyn::Opened { flow, superseded } => {
-                if let Some((old, gone)) = superseded {
-                    self.gone(old, &gone, Gone::Superseded);
+                if let Some(old) = superseded {
+                    self.gone(&old, Gone::Superseded);
                 }
                 if self.events.full() || !self.events.opened.push(slot, flow) {
                     self.flows.refuse(flow);
@@ -88,8 +88,8 @@ impl Tunnel {
                 self.reset(slot, ip, tcp, now);
                 Err(Count::ClosingSegment)
             }
-            OnSegment::Withdrawn(id, flow) => {
-                self.gone(id, &flow, Gone::DeviceReset);
+            OnSegment::Withdrawn(flow) => {
+                self.gone(&flow, Gone::DeviceReset);
                 Ok(())
             }
             OnSegment::NoFlow => {

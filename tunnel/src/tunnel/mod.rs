@@ -27,6 +27,7 @@ use crate::{
     outbox::Outbox,
     packet::{Ip, TCP, tcp::Tcp, udp},
     peers::{Arrived, Endpoint, Io, Peers},
+    rng::Rng,
 };
 
 /// The longest UDP payload there is.
@@ -91,10 +92,10 @@ impl Tunnel {
     }
 
     pub(crate) fn with_noise(config: Config, noise: Box<dyn Noise>) -> Self {
-        let Config { private_key: _, gateway_addrs, limits, seed, mtu } = config;
+        let Config { private_key: _, gateway_addrs, limits, seed, mtu, shard } = config;
         Self {
-            peers: Peers::new(noise, seed, &limits, mtu),
-            devices: Devices::default(),
+            peers: Peers::new(noise, Rng::new(seed, shard), &limits, mtu),
+            devices: Devices::new(),
             flows: Flows::new(limits.clone()),
             addresses: Addresses::new(gateway_addrs),
             events: Events::new(&limits),
@@ -227,15 +228,15 @@ impl Tunnel {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.peers.handle_timeout(&mut self.out.io(), now);
-        while let Some((id, flow)) = self.flows.expire(now) {
+        while let Some(flow) = self.flows.expire(now) {
             match flow.phase() {
                 FlowPhase::Held => {
                     self.out.counters.add(Count::HoldExpired);
-                    self.gone(id, &flow, Gone::HoldExpired);
+                    self.gone(&flow, Gone::HoldExpired);
                 }
                 FlowPhase::Admitted => {
                     self.out.counters.add(Count::PermitExpired);
-                    self.events.push(Event::PermitExpired { flow: id });
+                    self.events.push(Event::PermitExpired { flow: flow.id });
                 }
                 FlowPhase::Live | FlowPhase::Draining | FlowPhase::Closing => {}
             }
@@ -308,9 +309,9 @@ impl Tunnel {
     }
 
     /// A flow ended by itself. If the shell was not told of it yet, it never is.
-    fn gone(&mut self, id: FlowId, flow: &Flow, why: Gone) {
-        if !self.events.opened.take_back(flow.device, |&waiting| waiting == id) {
-            self.events.push(Event::FlowGone { flow: id, why });
+    fn gone(&mut self, flow: &Flow, why: Gone) {
+        if !self.events.opened.take_back(flow.device, |&waiting| waiting == flow.id) {
+            self.events.push(Event::FlowGone { flow: flow.id, why });
         }
     }
 

@@ -1,12 +1,16 @@
 //! The core as its shell and its devices see it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use proptest::prelude::*;
-use protocol::key::WgKey;
+use protocol::{id::DeviceId, key::WgKey};
 
 use crate::{
     Count, Event, FlowPhase, Gone, Limits, Refusal, Verdict,
+    devices::{Device, DeviceSlot},
     packet::{
         Ends, Ip,
         icmp::{Icmp, tests::message},
@@ -16,6 +20,7 @@ use crate::{
         },
         udp::{Udp, datagram},
     },
+    peers::{Peer, PeerSlot},
     testing::{TARGET, World, device},
 };
 
@@ -349,6 +354,24 @@ fn cut_where_says_what_it_cut() {
     assert_eq!(world.count(Count::FlowCut), 2);
     world.settle();
     assert_eq!(world.devices[0].inbox.len(), 2);
+}
+
+/// What 100,000 enrolled devices cost: their tables have 131,072 places then, hash tables with a control
+/// byte each.
+#[test]
+fn a_device_at_rest_is_small() {
+    fn entry<K, V>() -> usize {
+        size_of::<(K, V)>() + 1
+    }
+    let peer =
+        size_of::<(u32, Option<Peer>)>() + entry::<WgKey, PeerSlot>() + entry::<SocketAddr, PeerSlot>();
+    let device = size_of::<(u32, Option<Device>)>()
+        + entry::<DeviceId, DeviceSlot>()
+        + 2 * entry::<IpAddr, DeviceSlot>();
+    // Its id and its list of peers, each an allocation of its own.
+    let beside = 2 * size_of::<usize>() + 63 + 4 * size_of::<PeerSlot>() + 2 * 16;
+    let each = (peer + device) * 131_072 / 100_000 + beside;
+    assert!(each < 1000, "{each} bytes");
 }
 
 #[test]
