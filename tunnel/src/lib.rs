@@ -19,9 +19,9 @@ mod packet;
 pub mod peer;
 mod peers;
 mod rng;
-mod slab;
 #[cfg(test)]
 mod sim;
+mod slab;
 #[cfg(test)]
 mod testing;
 mod tunnel;
