@@ -162,10 +162,10 @@ impl Conn {
             None => {}
             Some(next) if segment.has(RST) && segment.seq == next => self.state = State::Dead,
             Some(_) if segment.has(RST) => out.push(self.write(self.next, ACK, &[])),
-            Some(next) if segment.opens() && self.state == State::Opening => {
-                if segment.seq.wrapping_add(1) == next {
-                    self.pump(true, now, out);
-                }
+            Some(next)
+                if self.state == State::Opening && segment.opens() && segment.seq.wrapping_add(1) == next =>
+            {
+                self.pump(true, now, out);
             }
             Some(_) if segment.has(SYN) => out.push(self.write(self.next, ACK, &[])),
             Some(next) => self.take(segment, next, now, out),

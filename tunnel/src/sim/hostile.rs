@@ -135,7 +135,21 @@ fn damaged(mut packet: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
         5 => packet[0] = 0x50,
         _ => packet[if v6 { 6 } else { 9 }] = dice.bytes(1)[0],
     }
+    if !v6 && dice.chance(800) {
+        sum_header(&mut packet);
+    }
     packet
+}
+
+/// Makes the checksum of an IPv4 header right (RFC 1071), so that only its other faults are left.
+fn sum_header(packet: &mut [u8]) {
+    let len = usize::from(packet[0] & 15) * 4;
+    let words = |bytes: &[u8]| bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum::<u32>();
+    packet[10..12].fill(0);
+    let sum = words(&packet[..len]);
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let sum = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// The same packet the other way round, as the kernel might send it.
