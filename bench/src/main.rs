@@ -11,6 +11,7 @@ mod grid;
 mod hostile;
 mod load;
 mod machine;
+mod relay;
 mod restart;
 mod revoke;
 mod service;
@@ -50,6 +51,12 @@ enum Command {
         #[arg(long)]
         port: u16,
     },
+    /// The gateway's end of `relay`, which starts it itself
+    #[command(hide = true)]
+    RelayGateway(relay::Role),
+    /// A path with delay, loss and a rate, wherever it is started: `relay` has one of its own
+    #[command(hide = true)]
+    Wan(relay::Wide),
 }
 
 /// The benchmarks. Later ones join here.
@@ -78,6 +85,8 @@ enum What {
     },
     /// Bytes, small requests and connections through the tunnel, beside other WireGuard gateways
     Tunnel(tunnel::Options),
+    /// Copy a TCP connection to another, and over the connector link: rates and CPU seconds
+    Relay(relay::Options),
     /// One device floods the gateway: how much slower another one gets
     Hostile(hostile::Options),
     /// Ask the policy engine, and Cedar's own authorizer, in this process
@@ -96,7 +105,7 @@ impl What {
     fn is_in_the_sandbox(&self) -> bool {
         match self {
             Self::Restart { .. } | Self::Failover { .. } | Self::Revoke { .. } => true,
-            Self::Tunnel(_) | Self::Hostile(_) => true,
+            Self::Tunnel(_) | Self::Relay(_) | Self::Hostile(_) => true,
             Self::Policy { .. } => false,
         }
     }
@@ -116,6 +125,8 @@ fn main() -> ExitCode {
     let outcome = match &options.command {
         Command::Measure(what) => run(what, &options),
         Command::Serve { port } => service::run(*port).map(|never| match never {}),
+        Command::RelayGateway(role) => relay::serve(role.clone()),
+        Command::Wan(wide) => relay::wan(wide),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -152,6 +163,7 @@ fn measure(what: &What) -> Result<Box<dyn Display>> {
         What::Revoke { rounds, flows } => Box::new(revoke::measure(rounds.get(), flows.get())?),
         What::Policy { rounds, largest } => Box::new(decisions::measure(rounds.get(), *largest)?),
         What::Tunnel(options) => Box::new(tunnel::measure(options)?),
+        What::Relay(options) => Box::new(relay::measure(options)?),
         What::Hostile(options) => Box::new(hostile::measure(options)?),
     })
 }

@@ -3,17 +3,17 @@
 //! Always true: only AllowedIPs pass, either way; one call moves a bounded number of packets.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Instant,
 };
 
 use netio::{
     poll::Poller,
-    tun::{Batch, Tun},
+    tun::{self, Batch, Tun},
     udp::{BindError, RecvBatch, Train, UdpSockets},
 };
-use tunnel::peer::Client;
+use tunnel::{MAX_PARTS, Transmit, peer::Client};
 
 use crate::{allowed::Allowed, config::Config};
 
@@ -48,7 +48,8 @@ pub fn bind(endpoint: SocketAddr) -> Result<UdpSockets, BindError> {
 
 impl Carrier {
     /// Joins the two ends.
-    pub fn new(config: &Config, client: Client, tun: Tun, udp: UdpSockets) -> Self {
+    pub fn new(config: &Config, mut client: Client, tun: Tun, udp: UdpSockets) -> Self {
+        client.set_offload(tun.offload());
         Self {
             client,
             tun,
@@ -68,8 +69,8 @@ impl Carrier {
     /// The command has sent packets.
     pub fn command_sent(&mut self, now: Instant) -> io::Result<()> {
         self.tun.read_batch(&mut self.packets)?;
-        for (_, packet) in self.packets.packets().filter(|(_, packet)| self.allowed.target(packet)) {
-            self.client.handle_tun(packet, now);
+        for (offload, packet) in self.packets.packets().filter(|(_, packet)| self.allowed.target(packet)) {
+            self.client.handle_tun(left(offload), packet, now);
         }
         self.flush();
         Ok(())
@@ -79,9 +80,7 @@ impl Carrier {
     pub fn gateway_sent(&mut self, now: Instant) -> io::Result<()> {
         self.udp.recv_batch(SOCKET, &mut self.inbox)?;
         for (from, segment, bytes) in self.inbox.trains() {
-            for datagram in bytes.chunks(segment) {
-                self.client.handle_datagram(from, datagram, now);
-            }
+            self.client.handle_datagrams(from, segment, bytes, now);
         }
         self.flush();
         Ok(())
@@ -104,17 +103,32 @@ impl Carrier {
     }
 
     fn flush(&mut self) {
-        while let Some(transmit) = self.client.poll_transmit() {
-            let bytes = transmit.bytes;
-            // A datagram the host cannot send now is lost, as on any network; the tunnel's timers
-            // and the command's TCP send it again.
-            self.udp.send([Train { socket: SOCKET, to: transmit.to, bytes, segment: bytes.len() }]);
-        }
-        while let Some(packet) = self.client.poll_tun() {
-            if self.allowed.source(packet) {
-                // The kernel refuses what is no valid packet; it is the gateway's loss.
-                drop(self.tun.write_packet(packet));
+        let train = |Transmit { to, bytes, segment, .. }| Train { socket: SOCKET, to, bytes, segment };
+        // A datagram the host cannot send now is lost, as on any network; the tunnel's timers and the
+        // command's TCP send it again.
+        self.udp.send(self.client.transmits().map(train));
+        self.client.clear_transmits();
+        let mut room = [IoSlice::new(&[]); MAX_PARTS];
+        for packet in self.client.packets() {
+            if !packet.parts().next().is_some_and(|first| self.allowed.source(first)) {
+                continue;
             }
+            let parts =
+                packet.parts().zip(&mut room).map(|(part, slice)| *slice = IoSlice::new(part)).count();
+            let tunnel::ToKernel { v6, ip_head, head, segment, .. } = packet;
+            let parts = room.get(..parts).unwrap_or_default();
+            // The kernel refuses what is no valid packet; it is the gateway's loss.
+            drop(self.tun.write(&tun::Packet { v6, ip_head, head, segment, parts }));
         }
+        self.client.clear_packets();
     }
+}
+
+/// What the kernel left to do, in the tunnel's words.
+fn left(offload: tun::Offload) -> tunnel::Offload {
+    let checksum = match offload.checksum {
+        tun::Checksum::Complete => tunnel::Checksum::Complete,
+        tun::Checksum::Partial => tunnel::Checksum::Partial,
+    };
+    tunnel::Offload { checksum, segment: offload.segment }
 }

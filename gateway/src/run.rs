@@ -152,7 +152,7 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
         gateway_v6: config.tunnel.gateway_v6(),
         device_nets: config.tunnel.nets().to_vec(),
         proxy_port: PROXY_PORT,
-        offload: false,
+        offload: true,
     })?;
     for note in &net.notes {
         tracing::warn!("{note}");

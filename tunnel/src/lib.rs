@@ -13,8 +13,10 @@ mod devices;
 mod event;
 mod filter;
 mod flow;
+mod kernel;
+#[cfg(test)]
+mod kernel_tests;
 mod noise;
-mod outbox;
 mod packet;
 pub mod peer;
 mod peers;
@@ -24,9 +26,14 @@ mod sim;
 mod slab;
 #[cfg(test)]
 mod testing;
+mod trains;
 mod tunnel;
 
 pub use config::{Config, KnownEndpoint, KnownStamp, Limits, PeerSpec, PrivateKey, Shard, Stamp};
 pub use counters::{Count, Counters};
-pub use event::{Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, PeerStatus, Refusal, Transmit, Verdict};
+pub use event::{
+    Checksum, Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, Offload, PeerStatus, Refusal, Transmit,
+    Verdict,
+};
+pub use kernel::{MAX_PARTS, ToKernel};
 pub use tunnel::Tunnel;

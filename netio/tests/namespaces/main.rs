@@ -26,6 +26,7 @@ use netio::{
     tcp,
     tun::{Batch, Tun},
 };
+use nix::sys::socket::{getsockopt, sockopt};
 use packet::{ACK, FIN, SYN, Segment};
 
 /// Names the test for the process that runs it inside.
@@ -138,6 +139,12 @@ fn connect(net: &mut GatewayNet, syn: Segment) -> Result<(TcpStream, SocketAddr,
     Ok((stream, peer, ack))
 }
 
+/// What decides how fast an accepted connection sends.
+fn congestion_control(stream: &TcpStream) -> Result<String, Failed> {
+    let name = getsockopt(stream, sockopt::TcpCongestion)?;
+    Ok(name.to_string_lossy().trim_end_matches('\0').to_owned())
+}
+
 fn handshake(device: &str, target: &str) -> Outcome {
     let mut net = gateway()?;
     let syn = Segment { from: device.parse()?, to: target.parse()?, seq: 0xdead_beef, ack: 0, flags: SYN };
@@ -147,6 +154,8 @@ fn handshake(device: &str, target: &str) -> Outcome {
     assert_eq!(stream.local_addr()?, syn.to, "the accepted socket has the address the device wanted");
     let saved = tcp::saved_syn(&stream)?.ok_or("the SYN was not saved")?;
     assert_eq!((saved.isn, saved.from, saved.to), (syn.seq, syn.from, syn.to));
+
+    assert_eq!(congestion_control(&stream)?, "bbr", "{:?}", net.notes);
 
     stream.write_all(b"hello")?;
     assert!(next_packet(&mut net.tun)?.ends_with(b"hello"));
@@ -187,12 +196,17 @@ fn inside(name: &str) -> Outcome {
     if output.status.success() && text.contains("1 passed") { Ok(()) } else { Err(text.into_owned().into()) }
 }
 
-/// The rules and routes of the first stay in the namespace; the second must not mind.
+/// The rules and routes of the first stay in the namespace; the second must not mind. The container's
+/// own congestion control is left to whatever else it runs.
 fn own_mode_twice() -> Outcome {
+    let default = "/proc/sys/net/ipv4/tcp_congestion_control";
+    fs::write(default, "reno")?;
     for source in ["100.64.0.9:1", "100.64.0.9:2"] {
         let mut net = gateway_in(Mode::Own, false)?;
         let syn = Segment { from: source.parse()?, to: "10.0.0.1:22".parse()?, seq: 1, ack: 0, flags: SYN };
-        connect(&mut net, syn)?;
+        let (stream, ..) = connect(&mut net, syn)?;
+        assert_eq!(congestion_control(&stream)?, "bbr", "{:?}", net.notes);
+        assert_eq!(fs::read_to_string(default)?.trim(), "reno");
         let error = gateway_in(Mode::Own, false).err().ok_or("two gateways in one namespace")?;
         assert!(error.message().is_some_and(|text| text.contains("another gateway is running")), "{error:?}");
     }

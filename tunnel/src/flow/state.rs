@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::{
     devices::DeviceSlot,
     event::{FlowId, FlowKey, FlowPhase},
+    kernel::Open,
     packet::{
         Ends, Ip,
         tcp::{self, ACK, FIN, RST, Tcp, not_before},
@@ -56,6 +57,8 @@ pub(crate) struct Flow {
     pub(super) state: State,
     /// The next younger flow of the same key has this one behind it.
     pub(super) older: Option<FlowSlot>,
+    /// What of it waits for the kernel and may still grow.
+    pub(crate) open: Open,
     /// The sequence number after the kernel's last segment: where a RST of ours belongs.
     pub(super) next_out: Option<u32>,
     /// When the kernel last sent something.
@@ -102,6 +105,7 @@ impl Flow {
             since: now,
             state: State::Held { syn },
             older: None,
+            open: Open::default(),
             next_out: None,
             last_out: now,
             by_device: Half::default(),

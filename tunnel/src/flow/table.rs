@@ -24,7 +24,7 @@ pub(crate) enum OnSyn {
     /// A repetition of a held SYN.
     Repeated,
     /// The kernel answers it.
-    Pass,
+    Pass(FlowSlot),
     /// To be refused by RST, and why.
     Refuse(Count),
 }
@@ -32,7 +32,7 @@ pub(crate) enum OnSyn {
 /// What becomes of any other segment of a device.
 #[derive(Debug)]
 pub(crate) enum OnSegment {
-    Pass,
+    Pass(FlowSlot),
     /// The flow is being cut: answer by RST.
     Closing,
     NoFlow,
@@ -105,6 +105,10 @@ impl Flows {
         self.flows.get(self.slot(id)?)
     }
 
+    pub(crate) fn at_mut(&mut self, slot: FlowSlot) -> Option<&mut Flow> {
+        self.flows.get_mut(slot)
+    }
+
     /// Whether the device has any flow, in whatever state.
     pub(crate) fn any_of(&self, device: DeviceSlot) -> bool {
         self.tallies.contains_key(&device)
@@ -150,7 +154,7 @@ impl Flows {
                 State::Held { .. } => superseded = self.remove(slot),
                 State::Draining if anew => {}
                 State::Admitted | State::Live if anew && over => {}
-                State::Admitted | State::Live | State::Draining => return OnSyn::Pass,
+                State::Admitted | State::Live | State::Draining => return OnSyn::Pass(slot),
             }
         }
         if let Some(limit) = self.limit_hit(device).filter(|_| superseded.is_none()) {
@@ -173,7 +177,7 @@ impl Flows {
         let Some((slot, flow)) = self.passing_mut(slot) else { return OnSegment::NoFlow };
         flow.see_in(tcp);
         self.after_segment(slot, now);
-        OnSegment::Pass
+        OnSegment::Pass(slot)
     }
 
     /// A segment of the kernel.

@@ -163,7 +163,7 @@ impl Pair {
                 FlowPhase::Draining if anew => {}
                 FlowPhase::Admitted | FlowPhase::Live if anew && flow.over() => {}
                 FlowPhase::Admitted | FlowPhase::Live | FlowPhase::Draining => {
-                    return assert!(matches!(got, OnSyn::Pass));
+                    return assert!(matches!(got, OnSyn::Pass(_)));
                 }
             }
         }
@@ -186,7 +186,7 @@ impl Pair {
                     last_out: self.now,
                 });
             }
-            OnSyn::Repeated | OnSyn::Pass => panic!("a new SYN was taken for an old one"),
+            OnSyn::Repeated | OnSyn::Pass(_) => panic!("a new SYN was taken for an old one"),
         }
     }
 
@@ -203,7 +203,7 @@ impl Pair {
             return assert!(matches!(got, OnSegment::Withdrawn(flow) if flow.id == id));
         }
         let Some(at) = self.passing(key) else { return assert!(matches!(got, OnSegment::NoFlow)) };
-        assert!(matches!(got, OnSegment::Pass));
+        assert!(matches!(got, OnSegment::Pass(_)));
         self.flows[at].reset |= flags & RST != 0;
         self.flows[at].reset_stands |= flags & RST != 0;
         self.flows[at].fin_in |= flags & FIN != 0;

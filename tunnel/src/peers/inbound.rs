@@ -23,7 +23,7 @@ const FLUSH_LIMIT: usize = 256;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrived {
     Nothing,
-    /// This much of the scratch buffer is a packet of the device.
+    /// This much of the room in the kernel's queue is a packet of the device.
     Packet {
         device: DeviceSlot,
         len: usize,
@@ -185,7 +185,11 @@ impl Peers {
     fn cookie(&mut self, index: u32, from: Endpoint, datagram: &[u8], io: &mut Io<'_>, now: Instant) {
         let Some((slot, ..)) = self.awake_at(index) else { return };
         let Some(awake) = self.wake(slot, now) else { return };
-        if awake.noise.receive(from.addr.ip(), datagram, io.scratch, now) != Received::Nothing {
+        let Some(room) = io.transmits.room(HANDSHAKE_BYTES) else {
+            io.counters.add(Count::QueueFull);
+            return;
+        };
+        if awake.noise.receive(from.addr.ip(), datagram, room, now) != Received::Nothing {
             io.counters.add(Count::HandshakeInvalid);
         }
     }
@@ -204,7 +208,11 @@ impl Peers {
             self.unknown_session(from, io, now);
             return Arrived::Nothing;
         };
-        let received = awake.noise.receive(from.addr.ip(), datagram, io.scratch, now);
+        let Some(room) = io.kernel.room(datagram.len()) else {
+            io.counters.add(Count::QueueFull);
+            return Arrived::Nothing;
+        };
+        let received = awake.noise.receive(from.addr.ip(), datagram, room, now);
         match received {
             Received::Nothing | Received::Packet(_) | Received::Garbage => {}
             Received::Failed(Failure::NoSession) => self.unknown_session(from, io, now),

@@ -23,10 +23,11 @@ use crate::{
     config::{KnownEndpoint, KnownStamp, Limits, Stamp},
     counters::Counters,
     devices::DeviceSlot,
+    kernel::Kernel,
     noise::{DATA_OVERHEAD, HANDSHAKE_BYTES, Noise, NoisePeer},
-    outbox::Outbox,
     rng::Rng,
     slab::{Slab, Slot},
+    trains::Trains,
 };
 
 use indices::Indices;
@@ -50,9 +51,8 @@ pub(crate) struct Endpoint {
 
 /// Where inputs leave their outputs.
 pub(crate) struct Io<'a> {
-    /// At least as long as any datagram; a decrypted packet is at its beginning.
-    pub(crate) scratch: &'a mut [u8],
-    pub(crate) transmits: &'a mut Outbox<Endpoint>,
+    pub(crate) transmits: &'a mut Trains,
+    pub(crate) kernel: &'a mut Kernel,
     pub(crate) counters: &'a mut Counters,
 }
 

@@ -167,7 +167,7 @@ fn a_changed_sequence_number_gives_the_hold_up() {
     assert_eq!(world.events.pop_front(), Some(Event::FlowGone { flow: second, why: Gone::DeviceReset }));
     // What was never told is never ended either.
     let (one, two) = (syn(world.ends(0), (5, 22), 1), syn(world.ends(0), (5, 22), 2));
-    world.devices[0].client.handle_tun(&one, world.now);
+    world.devices[0].give(&one, world.now);
     world.send(0, &two);
     assert!(matches!(world.events.pop_front(), Some(Event::FlowOpened { isn: 2, .. })));
     assert_eq!(world.events.pop_front(), None);
@@ -263,10 +263,10 @@ fn devices_are_served_in_turn() {
     let mut world = World::model(2);
     for port in 1..=20 {
         let packet = syn(world.ends(0), (port, 22), 1);
-        world.devices[0].client.handle_tun(&packet, world.now);
+        world.devices[0].give(&packet, world.now);
     }
     let packet = syn(world.ends(1), (1, 22), 1);
-    world.devices[1].client.handle_tun(&packet, world.now);
+    world.devices[1].give(&packet, world.now);
     world.settle();
     let whose = |event: &Event| match event {
         Event::FlowOpened { device, .. } => device.as_str().to_owned(),
@@ -414,11 +414,11 @@ proptest! {
                 _ => [&syn(ends, (port, 22), 1)[..30], bytes].concat(),
             };
             world.send(0, &packet);
-            world.gateway.handle_tun(&packet, world.now);
-            world.gateway.handle_datagram(0, world.devices[0].addr, bytes, world.now);
+            world.kernel_sends(&packet);
+            world.arrives(world.devices[0].addr, bytes);
             let mut forged = world.sent.last().unwrap().1.clone();
             forged.iter_mut().zip(bytes).for_each(|(to, from)| *to ^= from & 0x11);
-            world.gateway.handle_datagram(0, ([203, 0, 113, 9], 9).into(), &forged, world.now);
+            world.arrives(([203, 0, 113, 9], 9).into(), &forged);
             while let Some(Event::FlowOpened { flow, .. }) = world.events.pop_front() {
                 world.gateway.decide(flow, Verdict::Admit, world.now);
             }
