@@ -1,14 +1,27 @@
-//! The only place of the simulation that hands packets to the core and takes packets from it: when the
-//! core's calls change their shape, this file changes and nothing else does.
+//! The only place of the simulation that hands packets to the core and its clients and takes packets from
+//! them: when those calls change their shape, this file changes and nothing else does.
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU16,
     time::{Duration, Instant},
 };
 
 use protocol::key::WgKey;
 
-use crate::{Config, Limits, PrivateKey, Shard, Tunnel, noise::model::Model};
+use super::wire::Inner;
+use crate::{
+    Config, Limits, Offload, PrivateKey, Shard, Transmit, Tunnel,
+    noise::model::Model,
+    packet::{
+        Ends,
+        tcp::{FIN, tests::segment},
+    },
+    peer::Client,
+    testing::whole,
+};
+
+const PSH: u8 = 8;
 
 /// The gateway's addresses inside the tunnel.
 pub(super) const INSIDE: [&str; 2] = ["100.64.0.1", "fd00::1"];
@@ -42,6 +55,7 @@ impl Gate {
             shard: Shard::default(),
         };
         let mut tunnel = Tunnel::with_noise(config, Box::new(Model { key, epoch }));
+        tunnel.set_offload(seed.is_multiple_of(2));
         tunnel.set_echo([INSIDE[0], INSIDE[1], VIP].map(|addr| addr.parse().unwrap()).into());
         Self { tunnel, epoch }
     }
@@ -51,11 +65,11 @@ impl Gate {
     }
 
     pub(super) fn datagram(&mut self, socket: usize, from: SocketAddr, bytes: &[u8], now: Duration) {
-        self.tunnel.handle_datagram(socket, from, bytes, self.at(now));
+        self.tunnel.handle_datagrams(socket, from, bytes.len(), bytes, self.at(now));
     }
 
     pub(super) fn kernel(&mut self, packet: &[u8], now: Duration) {
-        self.tunnel.handle_tun(packet, self.at(now));
+        self.tunnel.handle_tun(Offload::NOTHING, &mut packet.to_vec(), self.at(now));
     }
 
     /// When time must be told.
@@ -63,17 +77,68 @@ impl Gate {
         self.tunnel.poll_timeout().map(|at| at.saturating_duration_since(self.epoch))
     }
 
-    /// Ordinary packets for the kernel, in order.
+    /// Ordinary packets for the kernel, in order; super-segments are cut as a kernel reads them.
     pub(super) fn take_kernel(&mut self) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| self.tunnel.poll_tun().map(<[u8]>::to_vec)).collect()
+        let all = self.tunnel.packets().flat_map(|packet| cut(&whole(packet), packet.segment)).collect();
+        self.tunnel.clear_packets();
+        all
     }
 
     /// Single datagrams for the network, in order.
     pub(super) fn take_sent(&mut self) -> Vec<Sent> {
-        let mut all = Vec::new();
-        while let Some(transmit) = self.tunnel.poll_transmit() {
-            all.push(Sent { socket: transmit.socket, to: transmit.to, bytes: transmit.bytes.to_vec() });
-        }
+        let all = self.tunnel.transmits().flat_map(singles).collect();
+        self.tunnel.clear_transmits();
         all
     }
+}
+
+/// A train's datagrams.
+fn singles(train: Transmit<'_>) -> impl Iterator<Item = Sent> {
+    let Transmit { socket, to, bytes, segment } = train;
+    bytes.chunks(segment).map(move |bytes| Sent { socket, to, bytes: bytes.to_vec() })
+}
+
+/// The segments of a super-segment, written anew from what it says.
+fn cut(packet: &[u8], size: Option<NonZeroU16>) -> Vec<Vec<u8>> {
+    let Some(size) = size else { return vec![packet.to_vec()] };
+    let inner = Inner::read(packet).expect("a super-segment is plain");
+    let ends = Ends::new(inner.src.ip(), inner.dst.ip()).unwrap();
+    let (ports, size) = ((inner.src.port(), inner.dst.port()), usize::from(size.get()));
+    let last = inner.data.len().div_ceil(size) - 1;
+    let piece = |(at, data): (usize, &[u8])| {
+        let flags = if at == last { inner.flags } else { inner.flags & !(FIN | PSH) };
+        segment(
+            ends,
+            ports,
+            inner.seq.wrapping_add(u32::try_from(at * size).unwrap()),
+            inner.ack,
+            flags,
+            data,
+        )
+    };
+    inner.data.chunks(size).enumerate().map(piece).collect()
+}
+
+/// A device's client gets a datagram.
+pub(super) fn client_hears(client: &mut Client, from: SocketAddr, bytes: &[u8], now: Instant) {
+    client.handle_datagrams(from, bytes.len(), bytes, now);
+}
+
+/// A device's kernel sends a packet.
+pub(super) fn client_sends(client: &mut Client, packet: &[u8], now: Instant) {
+    client.handle_tun(Offload::NOTHING, &mut packet.to_vec(), now);
+}
+
+/// What a device's kernel gets.
+pub(super) fn client_packets(client: &mut Client) -> Vec<Vec<u8>> {
+    let all = client.packets().map(whole).collect();
+    client.clear_packets();
+    all
+}
+
+/// What a device's client has for the network.
+pub(super) fn client_datagrams(client: &mut Client) -> Vec<Sent> {
+    let all = client.transmits().flat_map(singles).collect();
+    client.clear_transmits();
+    all
 }

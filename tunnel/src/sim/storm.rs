@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     device::{gateway_key, key},
     dice::Dice,
-    gate::Gate,
+    gate::{self, Gate},
     hostile,
     kernel::Kernel,
     net::Weather,
@@ -207,7 +207,7 @@ impl World {
             let now = self.gate.at(self.now);
             for _ in 0..self.dice.of(1..6) {
                 for packet in hostile::packets(&sight, &mut self.dice) {
-                    self.devices[at].client.handle_tun(&packet, now);
+                    gate::client_sends(&mut self.devices[at].client, &packet, now);
                 }
             }
             self.flush_device(at);

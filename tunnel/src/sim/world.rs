@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{
     device::{Device, Purpose, gateway_key},
     dice::Dice,
-    gate::Gate,
+    gate::{self, Gate, Sent},
     kernel::Kernel,
     net::{Flight, Net, Weather, gateway},
     rules::{Cause, Rules},
@@ -148,7 +148,7 @@ impl World {
         let mut out = Vec::new();
         device.beat(self.now, &mut out);
         for packet in out {
-            device.client.handle_tun(&packet, now);
+            gate::client_sends(&mut device.client, &packet, now);
         }
         self.flush_device(at);
     }
@@ -159,17 +159,16 @@ impl World {
         let device = &mut self.devices[at];
         loop {
             let mut out = Vec::new();
-            while let Some(packet) = device.client.poll_tun().map(<[u8]>::to_vec) {
+            for packet in gate::client_packets(&mut device.client) {
                 device.hear(&packet, self.now, &mut out);
             }
             for packet in &out {
-                device.client.handle_tun(packet, now);
+                gate::client_sends(&mut device.client, packet, now);
             }
-            let mut quiet = true;
-            while let Some(transmit) = device.client.poll_transmit() {
-                let (bytes, ends) = (transmit.bytes.to_vec(), (device.addr, transmit.to));
-                self.net.send((Some(device.key), bytes), ends, &mut self.dice, self.now);
-                quiet = false;
+            let datagrams = gate::client_datagrams(&mut device.client);
+            let quiet = datagrams.is_empty();
+            for Sent { to, bytes, .. } in datagrams {
+                self.net.send((Some(device.key), bytes), (device.addr, to), &mut self.dice, self.now);
             }
             if quiet {
                 return;
@@ -185,7 +184,7 @@ impl World {
         for flight in outward {
             let Some(at) = self.devices.iter().position(|device| device.addr == flight.to) else { continue };
             let now = self.gate.at(self.now);
-            self.devices[at].client.handle_datagram(flight.from, &flight.bytes, now);
+            gate::client_hears(&mut self.devices[at].client, flight.from, &flight.bytes, now);
             self.flush_device(at);
         }
         if !inward.is_empty() {
