@@ -51,7 +51,7 @@ fmt: ## formats the sources
 	cargo fmt --all
 
 bench-%: PROFILE := release
-bench-%: set-up ## one benchmark by name: restart, failover, cut, policy, relay (ARGS=--help explains; bench/README.md)
+bench-%: set-up ## one benchmark by name: restart, failover, revoke, policy, relay, tunnel, hostile (ARGS=--help explains; bench/README.md)
 	cargo build --profile $(PROFILE:debug=dev) --workspace --bins
 	@$(TARGET)/$(PROFILE)/bench $* --profile $(PROFILE) --commit "$$(git describe --always --dirty)" $(ARGS)
 

@@ -18,7 +18,7 @@ use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
 };
-use tunnel::{Event, Gone, PrivateKey, Tunnel};
+use tunnel::{CookieSecret, Event, Gone, PrivateKey, Tunnel};
 
 use crate::{
     access::DenyReason,
@@ -152,20 +152,22 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
         gateway_v6: config.tunnel.gateway_v6(),
         device_nets: config.tunnel.nets().to_vec(),
         proxy_port: PROXY_PORT,
+        queues: 1,
         offload: true,
     })?;
     for note in &net.notes {
         tracing::warn!("{note}");
     }
+    let now = std::time::Instant::now();
     let mut tunnel = Tunnel::new(tunnel::Config {
         private_key: PrivateKey::new(*config.gateway.private_key.expose()),
+        cookies: CookieSecret::new(random()?, now),
         gateway_addrs: vec![config.tunnel.gateway_v4().into(), config.tunnel.gateway_v6().into()],
         limits: tunnel::Limits::default(),
-        seed: seed()?,
+        seed: u64::from_ne_bytes(random()?),
         mtu: mtu.into(),
         shard: tunnel::Shard::default(),
     });
-    let now = std::time::Instant::now();
     let snapshot = live.snapshot();
     tunnel.set_peers(&snapshot.peers(), now);
     tunnel.set_echo(snapshot.echo().collect());
@@ -178,14 +180,15 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
             tracing::warn!(%error, "peers.json is unreadable: clients come back by themselves, later")
         }
     }
-    let running = dataplane::start(tunnel, sockets, net.tun).context("the data plane")?;
+    let tun = net.queues.into_iter().next().context("the TUN has no queue")?;
+    let running = dataplane::start(tunnel, sockets, tun).context("the data plane")?;
     Ok((running, Net { listeners: net.listeners, notes: net.notes }))
 }
 
-fn seed() -> anyhow::Result<u64> {
-    let mut seed = [0; 8];
-    SystemRandom::new().fill(&mut seed).map_err(|_| anyhow!("the system gives no random numbers"))?;
-    Ok(u64::from_ne_bytes(seed))
+fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    Ok(bytes)
 }
 
 async fn link_listener(config: &Config) -> anyhow::Result<Option<Registry>> {

@@ -188,14 +188,15 @@ pub(crate) fn inside(spec: &Spec, command: &[OsString], channel: &Channel) -> Re
     let flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
     let in_user_namespace = netns::enter(flags, Identity::Caller)?;
     keep_mounts_private()?;
-    let (tun, notes) = configure(spec)?;
+    let (queues, notes) = configure(spec)?;
     resolver::install(&spec.dns, &spec.search)?;
-    let report = Report { tun: tun.agreed(), notes };
+    let agreed = queues.first().map(Tun::agreed).unwrap_or_default();
+    let report = Report { queues: queues.len(), tun: agreed, notes };
     let helper_failed = |error: io::Error| SetUpError::new(Step::Helper, error, "try again");
     let sockets = Sockets::open();
-    let fds: Vec<_> = [tun.as_fd()].into_iter().chain(sockets.0.iter().map(AsFd::as_fd)).collect();
+    let fds: Vec<_> = queues.iter().map(AsFd::as_fd).chain(sockets.0.iter().map(AsFd::as_fd)).collect();
     channel.send(&Ok::<_, SetUpError>(report), &fds).map_err(helper_failed)?;
-    drop((tun, sockets));
+    drop((queues, sockets));
     if in_user_namespace && getuid().is_root() {
         // Executing as uid 0 would make it all-powerful inside, which it is not outside.
         sys::drop_bounding_set().map_err(helper_failed)?;
@@ -215,8 +216,8 @@ fn keep_mounts_private() -> Result<(), SetUpError> {
     })
 }
 
-fn configure(spec: &Spec) -> Result<(Tun, Vec<String>), SetUpError> {
-    let tun = Tun::create(INTERFACE, spec.offload)?;
+fn configure(spec: &Spec) -> Result<(Vec<Tun>, Vec<String>), SetUpError> {
+    let queues = Tun::create(INTERFACE, 1, spec.offload)?;
     let wants_v6 = spec.addresses.iter().any(IpAddr::is_ipv6);
     let settings = ["disable_ipv6", "accept_ra", "router_solicitations"]
         .map(|name| (format!("net/ipv6/conf/{INTERFACE}/{name}"), "0"));
@@ -232,7 +233,7 @@ fn configure(spec: &Spec) -> Result<(Tun, Vec<String>), SetUpError> {
     for net in spec.routes.iter().filter(reachable) {
         netlink.add_route(INTERFACE, *net)?;
     }
-    Ok((tun, notes))
+    Ok((queues, notes))
 }
 
 #[cfg(test)]

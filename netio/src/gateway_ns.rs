@@ -25,7 +25,9 @@ use crate::{
     helper::{self, Job, Report},
     netlink::Netlink,
     netns::{self, Identity},
-    ruleset, sys, sysctl, tcp,
+    ruleset,
+    shards::MAX_SHARDS,
+    sys, sysctl, tcp,
     tun::Tun,
     wire::Channel,
 };
@@ -63,6 +65,8 @@ pub struct Spec {
     pub device_nets: Vec<IpNet>,
     /// The port the transparent listeners use inside.
     pub proxy_port: u16,
+    /// Queues of the TUN, 1 to 16: one for each shard.
+    pub queues: u8,
     /// Whether the TUN may leave checksums and segmentation to us.
     pub offload: bool,
 }
@@ -70,11 +74,14 @@ pub struct Spec {
 /// The gateway's network, ready.
 #[derive(Debug)]
 pub struct GatewayNet {
-    /// Packets of devices go in, the kernel's answers come out.
-    pub tun: Tun,
+    /// The queues of the TUN: packets of devices go in, the kernel's answers come out, mostly of the
+    /// queue the flow's packets went into.
+    pub queues: Vec<Tun>,
     /// IPv4 and, unless a note says otherwise, IPv6; `local_addr` of what they accept is the
     /// address the device wanted.
     pub listeners: Vec<TcpListener>,
+    /// The congestion control of what the listeners accept: "bbr" where the kernel has it.
+    pub congestion: String,
     /// What could not be had and what serves instead, for the log.
     pub notes: Vec<String>,
 }
@@ -86,14 +93,15 @@ pub fn set_up(spec: &Spec) -> Result<GatewayNet, SetUpError> {
     // The report is complete, so how it exits is of no interest; but it must be reaped.
     drop(helper.child.wait());
     let mut fds = fds.into_iter();
-    let tun = fds.next().ok_or_else(|| {
-        SetUpError::new(Step::Helper, "the helper sent no descriptors", "check the limit of open files")
-    })?;
-    Ok(GatewayNet {
-        tun: Tun::from_fd(tun, report.tun),
-        listeners: fds.map(TcpListener::from).collect(),
-        notes: report.notes,
-    })
+    let queues: Vec<_> =
+        fds.by_ref().take(report.queues).map(|queue| Tun::from_fd(queue, report.tun)).collect();
+    let listeners: Vec<_> = fds.map(TcpListener::from).collect();
+    let congestion = listeners.first().and_then(|listener| tcp::congestion(listener).ok());
+    let Some(congestion) = congestion.filter(|_| queues.len() == report.queues) else {
+        let remedy = "check the limit of open files";
+        return Err(SetUpError::new(Step::Helper, "the helper sent too few descriptors", remedy));
+    };
+    Ok(GatewayNet { queues, listeners, congestion, notes: report.notes })
 }
 
 /// The helper's part.
@@ -101,9 +109,10 @@ pub(crate) fn inside(spec: &Spec, channel: &Channel) -> Result<(), SetUpError> {
     if spec.mode == Mode::Private {
         netns::enter(CloneFlags::CLONE_NEWNET, Identity::Root)?;
     }
-    let tun = Tun::create(INTERFACE, spec.offload)?;
+    let queues = Tun::create(INTERFACE, spec.queues.clamp(1, MAX_SHARDS), spec.offload)?;
+    let agreed = queues.first().map(Tun::agreed).unwrap_or_default();
     let mut notes = sysctl::apply(settings(spec.mode));
-    if spec.offload && !tun.offload() {
+    if spec.offload && !agreed.offload {
         notes.push("the kernel refused IFF_VNET_HDR or TUNSETOFFLOAD: packets pass one by one".into());
     }
     let netlink = Netlink::open()?;
@@ -114,8 +123,8 @@ pub(crate) fn inside(spec: &Spec, channel: &Channel) -> Result<(), SetUpError> {
     }
     ruleset::load(INTERFACE, spec.proxy_port)?;
     notes.extend(listeners.iter().filter_map(prefer_bbr));
-    let report = Report { tun: tun.agreed(), notes };
-    let fds: Vec<_> = [tun.as_fd()].into_iter().chain(listeners.iter().map(AsFd::as_fd)).collect();
+    let report = Report { queues: queues.len(), tun: agreed, notes };
+    let fds: Vec<_> = queues.iter().map(AsFd::as_fd).chain(listeners.iter().map(AsFd::as_fd)).collect();
     channel
         .send(&Ok::<_, SetUpError>(report), &fds)
         .map_err(|error| SetUpError::new(Step::Helper, error, "check the limit of open files"))

@@ -34,6 +34,8 @@ pub(crate) enum Job {
 /// What was set up; the descriptors travel beside it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
+    /// How many of the descriptors, from the first, are queues of the TUN.
+    pub(crate) queues: usize,
     /// What the kernel agreed to for the TUN.
     pub(crate) tun: Agreed,
     /// What could not be had and what serves instead, for the log.

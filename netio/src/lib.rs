@@ -14,6 +14,7 @@ mod netns;
 pub mod poll;
 mod resolver;
 mod ruleset;
+pub mod shards;
 mod sys;
 mod sysctl;
 pub mod tcp;

@@ -43,6 +43,26 @@ pub(crate) fn set_option(fd: impl AsFd, level: i32, name: i32, value: i32) -> io
     Ok(Errno::result(result).map(drop)?)
 }
 
+/// Has a classic BPF program choose which socket of a SO_REUSEPORT group gets a datagram.
+pub(crate) fn steer_group(fd: impl AsFd, program: &[libc::sock_filter]) -> io::Result<()> {
+    /// include/uapi/asm-generic/socket.h; libc has it for Android alone.
+    const SO_ATTACH_REUSEPORT_CBPF: i32 = 51;
+    let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the pointer and length describe a sock_fprog, and it a program the kernel only reads;
+    // both outlive the call.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    };
+    Ok(Errno::result(result).map(drop)?)
+}
+
 /// Reads a socket option of any length into `buffer` and returns how many bytes there were.
 pub(crate) fn option_bytes(fd: impl AsFd, level: i32, name: i32, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = buffer.len() as libc::socklen_t;

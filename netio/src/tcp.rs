@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 use crate::sys;
 
@@ -67,6 +67,11 @@ pub fn accept_with_addr(listener: &TcpListener) -> io::Result<(TcpStream, Socket
 /// Makes the next close a reset: nothing queued is delivered and the peer sees no clean end.
 pub fn set_linger_zero(stream: impl AsFd) -> io::Result<()> {
     Ok(setsockopt(&stream, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
+}
+
+/// The name of its congestion control.
+pub(crate) fn congestion(socket: impl AsFd) -> io::Result<String> {
+    Ok(getsockopt(&socket, sockopt::TcpCongestion)?.to_string_lossy().into_owned())
 }
 
 /// Sends small writes at once.

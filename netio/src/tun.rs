@@ -37,7 +37,7 @@ pub const MAX_PARTS: usize = 128;
 /// What the kernel may leave to us: TCP and UDP checksums, and cutting TCP into segments.
 const OFFLOADS: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
 
-/// An interface and the descriptor its packets pass through; the interface ends with it.
+/// A queue of an interface; the interface ends with its last queue.
 #[derive(Debug)]
 pub struct Tun {
     file: File,
@@ -72,9 +72,9 @@ pub struct Packet<'a> {
     pub ip_head: usize,
     /// Bytes of the IP and TCP headers together.
     pub head: usize,
-    /// TCP payload bytes per segment of a super-segment, whose checksum field holds the sum of the
-    /// pseudo-header, not inverted; the kernel takes its segments' word for theirs. `None` for an
-    /// ordinary packet with a checksum, which the kernel verifies.
+    /// TCP payload bytes per segment of a super-segment. Its checksum field holds the sum of the
+    /// pseudo-header, not inverted, and the kernel verifies nothing: whoever joined the segments has.
+    /// `None` for an ordinary packet, whose checksum the kernel verifies.
     pub segment: Option<NonZeroU16>,
     /// The packet; at most `MAX_PARTS`.
     pub parts: &'a [IoSlice<'a>],
@@ -104,21 +104,30 @@ impl Batch {
 
 impl Tun {
     /// Makes an interface in the caller's network namespace, with offloads if they are wanted and
-    /// the kernel has them.
-    pub(crate) fn create(name: &str, offload: bool) -> Result<Self, SetUpError> {
-        let base = libc::IFF_TUN | libc::IFF_NO_PI;
-        let file = open()?;
-        if sys::tun_attach(&file, name, base | libc::IFF_VNET_HDR).is_ok() {
-            let offload = offload && sys::tun_offload(&file, OFFLOADS).is_ok();
-            if !offload {
-                // A kernel that refuses even this has nothing to leave to us.
-                let _ = sys::tun_offload(&file, 0);
-            }
-            return Ok(Self { file, agreed: Agreed { vnet_hdr: true, offload } });
+    /// the kernel has them; its queues, at least one. What the kernel sends of a flow comes out of
+    /// the queue that was last written to for it; out of any comes the answer to a flow's first
+    /// packet, and what follows three seconds in which nothing was written for it or belongs to no
+    /// one of 4096 flows (TUN_FLOW_EXPIRE, MAX_TAP_FLOWS, drivers/net/tun.c).
+    pub(crate) fn create(name: &str, queues: u8, offload: bool) -> Result<Vec<Self>, SetUpError> {
+        let shared = if queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
+        let plain = libc::IFF_TUN | libc::IFF_NO_PI | shared;
+        let with_header = plain | libc::IFF_VNET_HDR;
+        // An interface there is already belongs to another; its queues could be joined.
+        let make = |flags| attach(name, flags | libc::IFF_TUN_EXCL);
+        let (first, flags) = match make(with_header) {
+            Ok(file) => (file, with_header),
+            Err(_) => (make(plain)?, plain),
+        };
+        let vnet_hdr = flags == with_header;
+        let offload = offload && vnet_hdr && sys::tun_offload(&first, OFFLOADS).is_ok();
+        if !offload {
+            // A kernel that refuses even this has nothing to leave to us.
+            let _ = sys::tun_offload(&first, 0);
         }
-        let file = open()?;
-        sys::tun_attach(&file, name, base).map_err(attach_failed)?;
-        Ok(Self { file, agreed: Agreed::default() })
+        let more = (1..queues).map(|_| attach(name, flags));
+        let files: Result<Vec<_>, _> = [Ok(first)].into_iter().chain(more).collect();
+        let agreed = Agreed { vnet_hdr, offload };
+        Ok(files?.into_iter().map(|file| Self { file, agreed }).collect())
     }
 
     /// A descriptor the helper passed to us.
@@ -201,6 +210,13 @@ impl AsFd for Tun {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// A new queue of an interface, which is made if there is none or the flags say that there is none.
+fn attach(name: &str, flags: i32) -> Result<File, SetUpError> {
+    let file = open()?;
+    sys::tun_attach(&file, name, flags).map_err(attach_failed)?;
+    Ok(file)
 }
 
 fn open() -> Result<File, SetUpError> {

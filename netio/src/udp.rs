@@ -105,10 +105,14 @@ impl UdpSockets {
     /// Opens a socket at each address.
     pub fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
         let open = |address: &SocketAddr| {
-            Socket::open(*address).map_err(|source| BindError { address: *address, source })
+            open_socket(*address, false).map_err(|source| BindError { address: *address, source })
         };
-        let sockets = addresses.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { sockets, sender: Sender::new() })
+        Ok(Self::new(addresses.iter().map(open).collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// Sockets that `open_socket` made, in order.
+    pub(crate) fn new(sockets: impl IntoIterator<Item = UdpSocket>) -> Self {
+        Self { sockets: sockets.into_iter().map(Socket::new).collect(), sender: Sender::new() }
     }
 
     /// The sockets, in order, to wait on.
@@ -190,12 +194,11 @@ impl UdpSockets {
 }
 
 impl Socket {
-    fn open(address: SocketAddr) -> io::Result<Self> {
-        let socket = open_socket(address)?;
+    fn new(socket: UdpSocket) -> Self {
         let ask = |option, value| sys::set_option(&socket, libc::SOL_UDP, option, value).is_ok();
         // Without a size every message says its own.
         let offloads = Offloads { gro: ask(libc::UDP_GRO, 1), gso: ask(libc::UDP_SEGMENT, 0) };
-        Ok(Self { socket, offloads })
+        Self { socket, offloads }
     }
 
     /// Sends each datagram of a message the kernel would not cut. With more than the route's MTU in
@@ -319,7 +322,8 @@ impl RecvBatch {
     }
 }
 
-fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+/// A socket at `address`, or at one its user has others at if it is `shared`.
+pub(crate) fn open_socket(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(family, SockType::Datagram, flags, None)?;
@@ -335,6 +339,7 @@ fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
     if setsockopt(&fd, sockopt::SndBufForce, &SOCKET_BUFFER).is_err() {
         setsockopt(&fd, sockopt::SndBuf, &SOCKET_BUFFER)?;
     }
+    setsockopt(&fd, sockopt::ReusePort, &shared)?;
     bind(fd.as_fd().as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(UdpSocket::from(fd))
 }

@@ -17,13 +17,13 @@ use nix::sys::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::sys;
+use crate::{shards::MAX_SHARDS, sys};
 
 /// Room for one message; a job with a thousand routes is a tenth of it.
 const MAX_MESSAGE: usize = 128 * 1024;
 
-/// Most descriptors in one message: a TUN and two of sockets.
-const MAX_DESCRIPTORS: usize = 3;
+/// Most descriptors in one message: the queues of a TUN and two of sockets.
+const MAX_DESCRIPTORS: usize = MAX_SHARDS as usize + 2;
 
 /// How long the parent waits for the helper; making namespaces takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);

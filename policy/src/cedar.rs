@@ -21,15 +21,14 @@ use cedar_policy_core::{
 
 pub(crate) use cedar_policy_core::ast::Expr;
 pub(crate) use view::{
-    Comparison, Parts, Scope, View, any, canonical, children, depth, dissect, snippet, template_offset,
+    Comparison, Parts, Pattern, Scope, View, any, canonical, children, depth, dissect, snippet,
+    template_offset,
 };
 
-use crate::question::{Act, Datum, Fields, Kind, NAMESPACE, Node, Question, Ref};
+use crate::question::{Act, Datum, Fields, Kind, NAMESPACE, Named, Node, Question, Ref};
 
 /// The name of an entity.
 pub(crate) type Uid = EntityUID;
-/// An entity with its ancestors.
-pub(crate) type Subject = Entity;
 
 static TYPES: LazyLock<Vec<EntityType>> = LazyLock::new(|| {
     let parse =
@@ -97,16 +96,14 @@ impl ActionEntities {
 pub(crate) struct Env {
     request: Request,
     entities: Entities,
-    principal: Arc<Entity>,
-    resource: Arc<Entity>,
-    act: Act,
 }
 
 impl Env {
     pub(crate) fn new(question: &Question<'_>, actions: &ActionEntities) -> Result<Self, CedarError> {
         let principal = Arc::new(entity(&question.principal)?);
         let resource = Arc::new(entity(&question.resource)?);
-        let mut all = vec![Arc::clone(&principal), Arc::clone(&resource)];
+        let names = (principal.uid().clone(), resource.uid().clone());
+        let mut all = vec![principal, resource];
         for node in &question.others {
             all.push(Arc::new(entity(node)?));
         }
@@ -124,24 +121,12 @@ impl Env {
         let entry = |uid: Uid| EntityUIDEntry::known(uid, None);
         let context = Context::Value(Arc::new(attributes(&question.context)?.collect()));
         let request = Request::new_unchecked(
-            entry(principal.uid().clone()),
+            entry(names.0),
             entry(uid(question.act.entity())),
-            entry(resource.uid().clone()),
+            entry(names.1),
             Some(context),
         );
-        Ok(Self { request, entities, principal, resource, act: question.act })
-    }
-
-    pub(crate) fn principal(&self) -> &Subject {
-        &self.principal
-    }
-
-    pub(crate) fn resource(&self) -> &Subject {
-        &self.resource
-    }
-
-    pub(crate) fn act(&self) -> Act {
-        self.act
+        Ok(Self { request, entities })
     }
 
     /// The value of `expr`.
@@ -251,9 +236,22 @@ pub(crate) fn uid(name: Ref<'_>) -> Uid {
     Uid::from_components(kind, Eid::new(name.id), None)
 }
 
-/// The id within `uid`, if it is of this kind.
-pub(crate) fn id_of(uid: &Uid, kind: Kind) -> Option<&str> {
-    (*uid.entity_type() == TYPES[kind as usize]).then(|| uid.eid().as_ref())
+/// `uid` in our terms, if its type is the schema's.
+pub(crate) fn named(uid: &Uid) -> Option<Named> {
+    let id: &str = uid.eid().as_ref();
+    Some(Named { kind: kind_of(uid.entity_type())?, id: id.into() })
+}
+
+fn kind_of(of: &EntityType) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| TYPES[*kind as usize] == *of)
+}
+
+/// What `function` makes of a text, if it is one that makes values and can read it.
+pub(crate) fn literal(function: &str, text: &str) -> Option<Plain> {
+    let name = [&FUNCTIONS.datetime, &FUNCTIONS.duration, &FUNCTIONS.ip]
+        .into_iter()
+        .find(|name| name.basename_as_ref().as_ref() == function)?;
+    call(name, &[Value::from(text)]).ok().map(|value| plain(&value))
 }
 
 fn entity(node: &Node<'_>) -> Result<Entity, CedarError> {
@@ -284,7 +282,7 @@ fn value(datum: &Datum<'_>) -> Result<Value, CedarError> {
         Datum::Text(text) => Value::from(*text),
         Datum::Texts(texts) => Value::set_of_lits(texts.iter().map(|text| Literal::from(*text)), None),
         Datum::Time(at) => instant(at.millis())?,
-        Datum::Net(text) => call(&FUNCTIONS.ip, &[Value::from(text.as_str())])?,
+        Datum::Net(net) => call(&FUNCTIONS.ip, &[Value::from(net.to_string())])?,
         Datum::Entity(name) => Value::from(uid(*name)),
         Datum::Record(fields) => Value::new(ValueKind::Record(Arc::new(attributes(fields)?.collect())), None),
     })
@@ -318,6 +316,14 @@ mod tests {
 
     #[test]
     fn what_cedar_refuses_is_an_error() {
-        assert!(value(&Datum::Net("not an address".into())).is_err());
+        assert!(value(&Datum::Net("::ffff:192.0.2.1/128".parse().unwrap())).is_err());
+    }
+
+    #[test]
+    fn an_address_is_a_network_of_its_own() {
+        let value = |text: &str| value(&Datum::Net(text.parse().unwrap())).unwrap();
+        let alone = |text: &str| call(&FUNCTIONS.ip, &[Value::from(text)]).unwrap();
+        assert_eq!(value("192.0.2.1/32"), alone("192.0.2.1"));
+        assert_eq!(value("2001:db8::1/128"), alone("2001:db8::1"));
     }
 }

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use protocol::time::Timestamp;
 
 use crate::{
-    cedar::{self, Comparison, Env, Expr, View},
+    cedar::{self, Comparison, Expr, View},
+    formula::Formula,
+    hearing::Case,
     zone::{DAY, HOUR, MINUTE, Zone, first_change},
 };
 
@@ -29,7 +31,7 @@ pub(crate) struct Atom {
 #[derive(Debug, Clone)]
 struct Hand {
     base: Base,
-    steps: Vec<Step<Expr>>,
+    steps: Vec<Step<Formula>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,7 @@ enum Base {
     Weekday(usize),
 }
 
-/// `E` is an expression in a policy, a number once a request is known.
+/// `E` is a term of a policy, a number once a request is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step<E> {
     /// `x.offset(e)`
@@ -61,12 +63,12 @@ enum Step<E> {
 enum Test {
     Compare {
         comparison: Comparison,
-        with: Expr,
+        with: Formula,
         /// The moving side is on the right.
         mirrored: bool,
     },
     /// `with.contains(x)`
-    Member { with: Expr },
+    Member { with: Formula },
 }
 
 /// The comparisons with the clock in `body`, and whether it uses the clock in any other way.
@@ -96,13 +98,19 @@ fn collect(expr: &Expr, zones: &[Zone], found: &mut Vec<Atom>, blind: &mut bool)
             }
         }
         View::Compare(comparison, left, right) if !moves(right) => {
-            add(hand(left, zones), Test::Compare { comparison, with: right.clone(), mirrored: false });
+            add(
+                hand(left, zones),
+                Test::Compare { comparison, with: Formula::term(right.clone()), mirrored: false },
+            );
         }
         View::Compare(comparison, left, right) if !moves(left) => {
-            add(hand(right, zones), Test::Compare { comparison, with: left.clone(), mirrored: true });
+            add(
+                hand(right, zones),
+                Test::Compare { comparison, with: Formula::term(left.clone()), mirrored: true },
+            );
         }
         View::Contains(set, element) if !moves(set) => {
-            add(hand(element, zones), Test::Member { with: set.clone() });
+            add(hand(element, zones), Test::Member { with: Formula::term(set.clone()) });
         }
         _ => *blind = true,
     }
@@ -153,9 +161,11 @@ fn hand(expr: &Expr, zones: &[Zone]) -> Option<Hand> {
 
 fn moved(function: &str, args: &[Expr], zones: &[Zone]) -> Option<Hand> {
     let (inner, step) = match (function, args) {
-        ("offset", [inner, by]) if !moves(by) => (inner, Step::Plus(by.clone())),
-        ("durationSince", [inner, since]) if !moves(since) => (inner, Step::Since(since.clone())),
-        ("durationSince", [from, inner]) if !moves(from) => (inner, Step::Until(from.clone())),
+        ("offset", [inner, by]) if !moves(by) => (inner, Step::Plus(Formula::term(by.clone()))),
+        ("durationSince", [inner, since]) if !moves(since) => {
+            (inner, Step::Since(Formula::term(since.clone())))
+        }
+        ("durationSince", [from, inner]) if !moves(from) => (inner, Step::Until(Formula::term(from.clone()))),
         ("toDate", [inner]) => (inner, Step::Date),
         ("toTime", [inner]) => (inner, Step::Time),
         ("toMilliseconds", [inner]) => (inner, Step::Whole(1)),
@@ -171,27 +181,27 @@ fn moved(function: &str, args: &[Expr], zones: &[Zone]) -> Option<Hand> {
 }
 
 impl Atom {
-    /// When its outcome may next differ; `None` if never. What it is compared with comes from `env`:
+    /// When its outcome may next differ; `None` if never. What it is compared with comes from `case`:
     /// if that cannot be evaluated, no passing of time will change it.
-    pub(crate) fn next_turn(&self, env: &Env, zones: &[Zone], now: Timestamp) -> Option<Timestamp> {
-        let steps: Option<Vec<Step<i64>>> = self.hand.steps.iter().map(|step| step.known(env)).collect();
+    pub(crate) fn next_turn(&self, case: &Case<'_>, zones: &[Zone], now: Timestamp) -> Option<Timestamp> {
+        let steps: Option<Vec<Step<i64>>> = self.hand.steps.iter().map(|step| step.known(case)).collect();
         let against = match &self.test {
             Test::Compare { comparison, with, mirrored } => {
-                Against::Number { comparison: *comparison, number: env.number(with)?, mirrored: *mirrored }
+                Against::Number { comparison: *comparison, number: with.number(case)?, mirrored: *mirrored }
             }
-            Test::Member { with } => Against::Set(env.numbers(with)?.into_iter().collect()),
+            Test::Member { with } => Against::Set(with.numbers(case)?.into_iter().collect()),
         };
         let watch = Watch { base: self.hand.base, steps: steps?, against, zones };
         watch.next_turn(now.millis()).map(Timestamp::from_millis)
     }
 }
 
-impl Step<Expr> {
-    fn known(&self, env: &Env) -> Option<Step<i64>> {
+impl Step<Formula> {
+    fn known(&self, case: &Case<'_>) -> Option<Step<i64>> {
         Some(match self {
-            Self::Plus(by) => Step::Plus(env.number(by)?),
-            Self::Since(since) => Step::Since(env.number(since)?),
-            Self::Until(from) => Step::Until(env.number(from)?),
+            Self::Plus(by) => Step::Plus(by.number(case)?),
+            Self::Since(since) => Step::Since(since.number(case)?),
+            Self::Until(from) => Step::Until(from.number(case)?),
             Self::Whole(unit) => Step::Whole(*unit),
             Self::Date => Step::Date,
             Self::Time => Step::Time,

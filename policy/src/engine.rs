@@ -173,7 +173,7 @@ impl Engine {
     }
 
     /// The first instant at which the answer, or what determines it, may differ.
-    fn until(&self, request: &Request<'_>, now: Timestamp, hearing: &Hearing) -> Option<Timestamp> {
+    fn until(&self, request: &Request<'_>, now: Timestamp, hearing: &Hearing<'_>) -> Option<Timestamp> {
         let exact = self.next_change(request, now, hearing);
         if self.court.is_blind(hearing) {
             let soon = now.plus(BLIND);
@@ -182,7 +182,7 @@ impl Engine {
         exact
     }
 
-    fn next_change(&self, request: &Request<'_>, now: Timestamp, hearing: &Hearing) -> Option<Timestamp> {
+    fn next_change(&self, request: &Request<'_>, now: Timestamp, hearing: &Hearing<'_>) -> Option<Timestamp> {
         let mut turn = self.court.next_turn(hearing, now)?;
         for _ in 0..MAX_TURNS {
             let Ok(then) = self.court.hear(request, turn) else { return Some(turn) };
@@ -194,15 +194,16 @@ impl Engine {
         Some(turn)
     }
 
-    fn conclude(&self, hearing: &Hearing, until: Option<Timestamp>) -> Decision {
+    fn conclude(&self, hearing: &Hearing<'_>, until: Option<Timestamp>) -> Decision {
         if hearing.answer.allowed() {
             return allow(&hearing.answer, until);
         }
         let mut reasons = self.stated(&hearing.answer);
         if reasons.is_empty()
             && let Some(case) = hearing.denied()
+            && let Ok(env) = case.env()
         {
-            reasons = explain::not_met(self.court.candidates(case), &case.env);
+            reasons = explain::not_met(self.court.candidates(case), env);
         }
         if reasons.is_empty() {
             reasons.push(Reason::NoPolicy);

@@ -18,7 +18,7 @@ const MAX_PERMITS: usize = 3;
 pub(crate) fn not_met<'a>(candidates: impl Iterator<Item = &'a Rule>, env: &Env) -> Vec<Reason> {
     let mut failed: Vec<(&Rule, Vec<String>)> = candidates
         .filter(|rule| rule.permit)
-        .filter_map(|rule| Some((rule, failing(rule.body.as_ref()?, env))))
+        .filter_map(|rule| Some((rule, failing(rule.body.as_ref()?.expr(), env))))
         .filter(|(_, conditions)| !conditions.is_empty())
         .collect();
     failed.sort_by(|(a, x), (b, y)| (x.len(), &a.id).cmp(&(y.len(), &b.id)));

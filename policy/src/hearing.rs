@@ -2,7 +2,10 @@
 //! It does not look ahead and does not explain. Always true: every candidate was evaluated, so the
 //! determining policies are complete; a question that cannot even be put is a denial.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use protocol::time::Timestamp;
 
@@ -31,16 +34,26 @@ pub(crate) struct Court {
 
 /// One question with its candidates.
 #[derive(Debug)]
-pub(crate) struct Case {
-    pub(crate) env: Env,
+pub(crate) struct Case<'a> {
+    pub(crate) question: Question<'a>,
+    actions: &'a ActionEntities,
+    /// The question in Cedar's terms; few need it.
+    env: OnceCell<Result<Env, CedarError>>,
     /// Places of rules.
-    pub(crate) candidates: Vec<usize>,
+    candidates: Vec<usize>,
+}
+
+impl Case<'_> {
+    /// The question in Cedar's terms.
+    pub(crate) fn env(&self) -> Result<&Env, CedarError> {
+        self.env.get_or_init(|| Env::new(&self.question, self.actions)).as_ref().map_err(Clone::clone)
+    }
 }
 
 /// Whether a device earns its tiers.
 #[derive(Debug, Default)]
 struct Trust<'a> {
-    cases: Vec<Case>,
+    cases: Vec<Case<'a>>,
     /// Those it earns.
     tiers: Vec<&'a str>,
     errors: BTreeMap<PolicyId, String>,
@@ -48,21 +61,25 @@ struct Trust<'a> {
 
 /// A request at an instant.
 #[derive(Debug)]
-pub(crate) struct Hearing {
+pub(crate) struct Hearing<'a> {
     /// Whether the device earns its tiers.
-    trust: Vec<Case>,
+    trust: Vec<Case<'a>>,
     /// One for each reading that had to be heard.
-    readings: Vec<(Case, Answer)>,
+    readings: Vec<(Case<'a>, Answer)>,
     pub(crate) answer: Answer,
 }
 
 impl Court {
-    pub(crate) fn hear(&self, request: &Request<'_>, now: Timestamp) -> Result<Hearing, CedarError> {
+    pub(crate) fn hear<'a>(
+        &'a self,
+        request: &Request<'a>,
+        now: Timestamp,
+    ) -> Result<Hearing<'a>, CedarError> {
         let trust = self.hear_trust(request, now)?;
-        let mut readings: Vec<(Case, Answer)> = Vec::new();
+        let mut readings: Vec<(Case<'a>, Answer)> = Vec::new();
         for reading in 0..request.readings() {
             let (case, answer) =
-                self.ask(&Question::access(request, reading, &trust.tiers, &self.zones, now))?;
+                self.ask(Question::access(request, reading, &trust.tiers, &self.zones, now))?;
             let reads_path = self.candidates(&case).any(|rule| rule.reads.path);
             readings.push((case, answer));
             if !reads_path {
@@ -74,11 +91,11 @@ impl Court {
         Ok(Hearing { trust: trust.cases, readings, answer })
     }
 
-    fn hear_trust(&self, request: &Request<'_>, now: Timestamp) -> Result<Trust<'_>, CedarError> {
+    fn hear_trust<'a>(&'a self, request: &Request<'a>, now: Timestamp) -> Result<Trust<'a>, CedarError> {
         let mut trust = Trust::default();
         let Some(device) = request.device else { return Ok(trust) };
         for tier in &self.tiers {
-            let (case, answer) = self.ask(&Question::trust(device, tier, now))?;
+            let (case, answer) = self.ask(Question::trust(device, tier, now))?;
             if answer.allowed() {
                 trust.tiers.push(tier.as_str());
             }
@@ -88,13 +105,15 @@ impl Court {
         Ok(trust)
     }
 
-    fn ask(&self, question: &Question<'_>) -> Result<(Case, Answer), CedarError> {
-        let env = Env::new(question, &self.actions)?;
-        let candidates = self.index.candidates(&self.rules, &env);
-        let case = Case { env, candidates };
+    fn ask<'a>(&'a self, question: Question<'a>) -> Result<(Case<'a>, Answer), CedarError> {
+        let candidates = self.index.candidates(&self.rules, &question);
+        let case = Case { question, actions: &self.actions, env: OnceCell::new(), candidates };
+        if case.question.has_mapped_address() {
+            case.env()?;
+        }
         let (mut permits, mut forbids, mut errors) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         for rule in self.candidates(&case) {
-            match rule.body.as_ref().map_or(Ok(true), |body| case.env.holds(body)) {
+            match rule.body.as_ref().map_or(Ok(true), |body| body.holds(&case)) {
                 Ok(true) if rule.permit => {
                     permits.insert(rule.id.clone());
                 }
@@ -110,32 +129,32 @@ impl Court {
         Ok((case, Answer::of(permits, forbids, errors)))
     }
 
-    pub(crate) fn candidates<'a>(&'a self, case: &'a Case) -> impl Iterator<Item = &'a Rule> {
+    pub(crate) fn candidates<'a>(&'a self, case: &'a Case<'_>) -> impl Iterator<Item = &'a Rule> {
         case.candidates.iter().filter_map(|place| self.rules.get(*place))
     }
 
     /// The first instant after `now` at which any comparison with the clock in this hearing turns.
-    pub(crate) fn next_turn(&self, hearing: &Hearing, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn next_turn(&self, hearing: &Hearing<'_>, now: Timestamp) -> Option<Timestamp> {
         let turns = hearing.cases().flat_map(|case| {
             let atoms = self.candidates(case).flat_map(|rule| &rule.atoms);
-            atoms.filter_map(|atom| atom.next_turn(&case.env, &self.zones, now))
+            atoms.filter_map(|atom| atom.next_turn(case, &self.zones, now))
         });
         turns.min()
     }
 
     /// Whether a candidate uses the clock in a form whose turns cannot be computed.
-    pub(crate) fn is_blind(&self, hearing: &Hearing) -> bool {
+    pub(crate) fn is_blind(&self, hearing: &Hearing<'_>) -> bool {
         hearing.cases().any(|case| self.candidates(case).any(|rule| rule.reads.blind))
     }
 }
 
-impl Hearing {
+impl<'a> Hearing<'a> {
     /// The reading to explain: the first that is denied.
-    pub(crate) fn denied(&self) -> Option<&Case> {
+    pub(crate) fn denied(&self) -> Option<&Case<'a>> {
         self.readings.iter().find(|(_, answer)| !answer.allowed()).map(|(case, _)| case)
     }
 
-    fn cases(&self) -> impl Iterator<Item = &Case> {
+    fn cases(&self) -> impl Iterator<Item = &Case<'a>> {
         self.trust.iter().chain(self.readings.iter().map(|(case, _)| case))
     }
 }

@@ -11,6 +11,7 @@ mod clock;
 mod engine;
 mod error;
 mod explain;
+mod formula;
 mod hearing;
 mod index;
 mod lint;

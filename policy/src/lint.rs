@@ -8,9 +8,9 @@ use std::{
 };
 
 use crate::{
-    cedar::{Expr, Uid, View, any},
+    cedar::{Expr, View, any},
     decision::PolicyId,
-    question::Act,
+    question::{Act, Named},
     rule::{Rule, conjuncts},
 };
 
@@ -66,7 +66,7 @@ const OPTIONAL: [&str; 2] = ["device", "session"];
 
 /// A forbid `when { context has device && <bad> }`: whoever shows no device passes.
 fn absence_passes(rule: &Rule, rules: &[Rule]) -> Option<Lint> {
-    let conditions = conjuncts(rule.body.as_ref()?);
+    let conditions = conjuncts(rule.body.as_ref()?.expr());
     let attr = OPTIONAL.into_iter().find(|attr| !rule.permit && is_trap(&conditions, attr))?;
     if rules.iter().any(|other| covers_absence(other, rule, &conditions, attr)) {
         return None;
@@ -95,7 +95,7 @@ fn covers_absence(other: &Rule, rule: &Rule, conditions: &[&Expr], attr: &str) -
         !other.permit && other.id != rule.id && other.acts & rule.acts == rule.acts && covers(other, rule);
     let Some(body) = &other.body else { return wider };
     let (absent, rest): (Vec<_>, Vec<_>) =
-        conjuncts(body).into_iter().partition(|condition| holds_in_absence(condition, attr));
+        conjuncts(body.expr()).into_iter().partition(|condition| holds_in_absence(condition, attr));
     wider && !absent.is_empty() && rest.iter().all(|condition| conditions.contains(condition))
 }
 
@@ -123,7 +123,7 @@ fn shadowed(rules: &[Rule]) -> Vec<Lint> {
     let access = Act::ALL.iter().filter(|act| **act != Act::Trust).fold(0, |bits, act| bits | act.bit());
     let permits = || rules.iter().filter(|rule| rule.permit && rule.acts & access != 0);
     // By the entities they name, because only those that name none or the same can cover another.
-    let mut open: HashMap<(Option<&Uid>, Option<&Uid>), Vec<&Rule>> = HashMap::new();
+    let mut open: HashMap<(Option<&Named>, Option<&Named>), Vec<&Rule>> = HashMap::new();
     for rule in permits().filter(|rule| !rule.reads.device) {
         open.entry((rule.principal.entity(), rule.resource.entity())).or_default().push(rule);
     }
@@ -142,7 +142,7 @@ fn covers(wide: &Rule, narrow: &Rule) -> bool {
 }
 
 /// The entities that a rule which covers `rule` may name, as principal and as resource.
-fn coverers(rule: &Rule) -> BTreeSet<(Option<&Uid>, Option<&Uid>)> {
+fn coverers(rule: &Rule) -> BTreeSet<(Option<&Named>, Option<&Named>)> {
     let (principal, resource) = (rule.principal.entity(), rule.resource.entity());
     [(None, None), (None, resource), (principal, None), (principal, resource)].into()
 }

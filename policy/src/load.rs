@@ -141,7 +141,12 @@ impl Reader {
         if self.refuse_deep(&source, &policies) {
             return;
         }
+        let before = self.errors.len();
         self.validate(&source, &set, &policies);
+        if policies.len() < set.policies().count() && self.errors.len() == before {
+            // Validation names it; nothing that was not taken apart may load without a word.
+            self.errors.push(source.at(0, None, "a policy's scope cannot be read".to_owned(), None));
+        }
         for (policy, parts) in policies {
             self.take(&source, policy, parts);
         }

@@ -131,7 +131,7 @@ fn expression(datum: &Datum<'_>) -> Result<RestrictedExpression, CedarError> {
             texts.iter().map(|text| RestrictedExpression::new_string((*text).to_owned())),
         ),
         Datum::Time(at) => RestrictedExpression::new_datetime(at.to_string()),
-        Datum::Net(text) => RestrictedExpression::new_ip(text),
+        Datum::Net(net) => RestrictedExpression::new_ip(net.to_string()),
         Datum::Entity(name) => RestrictedExpression::new_entity_uid(uid(*name)?),
         Datum::Record(fields) => RestrictedExpression::new_record(pairs(fields)?).map_err(in_words)?,
     })

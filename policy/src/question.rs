@@ -2,6 +2,9 @@
 //! It knows nothing of Cedar's types, so that the engine and the oracle are asked the same thing.
 //! Always true: an absent fact is an absent attribute; a question holds every entity it may read.
 
+use std::{net::IpAddr, sync::Arc};
+
+use ipnet::IpNet;
 use protocol::time::Timestamp;
 
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
 pub(crate) const NAMESPACE: &str = "Doorward";
 
 /// An entity type of the schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     Action,
     User,
@@ -108,6 +111,19 @@ pub(crate) struct Ref<'a> {
     pub(crate) id: &'a str,
 }
 
+/// The name of an entity that a policy names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Named {
+    pub(crate) kind: Kind,
+    pub(crate) id: Arc<str>,
+}
+
+impl Named {
+    pub(crate) fn as_ref(&self) -> Ref<'_> {
+        Ref { kind: self.kind, id: &self.id }
+    }
+}
+
 /// A value of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Datum<'a> {
@@ -116,8 +132,8 @@ pub(crate) enum Datum<'a> {
     Text(&'a str),
     Texts(Vec<&'a str>),
     Time(Timestamp),
-    /// An address or a network, as Cedar's `ip()` reads it.
-    Net(String),
+    /// An address is a network of its own.
+    Net(IpNet),
     Entity(Ref<'a>),
     Record(Fields<'a>),
 }
@@ -160,7 +176,7 @@ impl<'a> Question<'a> {
                 "zone",
                 Datum::Record(zones.iter().map(|zone| (zone.name.as_str(), local(zone, now))).collect()),
             ),
-            ("source", Datum::Net(request.source.to_string())),
+            ("source", Datum::Net(request.source.into())),
         ];
         if let Some(device) = request.device {
             context.push(("device", entity(Kind::Device, device.id.as_str())));
@@ -187,8 +203,34 @@ impl<'a> Question<'a> {
     }
 }
 
+impl Question<'_> {
+    /// What is known of an entity, if the question holds it.
+    pub(crate) fn node(&self, entity: Ref<'_>) -> Option<&Node<'_>> {
+        [&self.principal, &self.resource].into_iter().chain(&self.others).find(|node| node.entity == entity)
+    }
+
+    /// Whether `entity` is `group` or in it.
+    pub(crate) fn is_in(&self, entity: Ref<'_>, group: Ref<'_>) -> bool {
+        entity == group || self.node(entity).is_some_and(|node| node.ancestors.contains(&group))
+    }
+
+    /// Whether there is an address in it that Cedar's `ip()` does not read: IPv4 written as IPv6.
+    pub(crate) fn has_mapped_address(&self) -> bool {
+        let mut fields = self.context.iter().chain(&self.resource.attributes);
+        fields.any(|(_, datum)| {
+            matches!(datum, Datum::Net(net)
+                if matches!(net.addr(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()))
+        })
+    }
+}
+
 impl<'a> Node<'a> {
-    fn bare(entity: Ref<'a>) -> Self {
+    /// Whether it is `group` or in it.
+    pub(crate) fn is_in(&self, group: Ref<'_>) -> bool {
+        self.entity == group || self.ancestors.contains(&group)
+    }
+
+    pub(crate) fn bare(entity: Ref<'a>) -> Self {
         Self { entity, ancestors: Vec::new(), attributes: Vec::new(), tags: Vec::new() }
     }
 }
@@ -314,7 +356,7 @@ fn resource<'a>(resource: &Resource<'a>) -> Node<'a> {
                 })
                 .collect();
         }
-        Resource::Subnet(subnet) => node.attributes.push(("cidr", Datum::Net(subnet.cidr.to_string()))),
+        Resource::Subnet(subnet) => node.attributes.push(("cidr", Datum::Net(subnet.cidr))),
     }
     node
 }

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use crate::{
-    cedar::{self, ActionEntities, Env, Expr, Parts, Scope, View},
+    cedar::{self, ActionEntities, Expr, Parts, Scope, View},
     clock::{self, Atom},
     decision::PolicyId,
+    formula::Formula,
     load::Parsed,
-    question::Act,
+    question::{Act, Question},
     zone::Zone,
 };
 
@@ -21,7 +22,7 @@ pub(crate) struct Rule {
     /// Bits of [`Act`].
     pub(crate) acts: u8,
     pub(crate) resource: Scope,
-    pub(crate) body: Option<Expr>,
+    pub(crate) body: Option<Formula>,
     pub(crate) reads: Reads,
     /// Its comparisons with the clock.
     pub(crate) atoms: Vec<Atom>,
@@ -71,7 +72,7 @@ impl Rule {
             reads: Reads { path: reads("path"), device: reads("device"), blind },
             principal: parts.principal,
             resource: parts.resource,
-            body: parts.body,
+            body: parts.body.map(|body| Formula::condition(body, actions)),
             atoms,
             words: Words { title: words("title"), reason: words("reason"), advice: words("advice") },
             place: Place { file: Arc::clone(&parsed.file), line: parsed.line },
@@ -79,10 +80,10 @@ impl Rule {
     }
 
     /// Whether the question is within its scope.
-    pub(crate) fn concerns(&self, env: &Env) -> bool {
-        self.is_about(env.act())
-            && self.principal.matches(env.principal())
-            && self.resource.matches(env.resource())
+    pub(crate) fn concerns(&self, question: &Question<'_>) -> bool {
+        self.is_about(question.act)
+            && self.principal.matches(&question.principal)
+            && self.resource.matches(&question.resource)
     }
 
     pub(crate) fn is_about(&self, act: Act) -> bool {

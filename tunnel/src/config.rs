@@ -5,6 +5,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
+    time::Instant,
 };
 
 use protocol::{id::DeviceId, key::WgKey};
@@ -36,11 +37,34 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
+/// What handshake cookies are made of. The data-plane threads of one gateway share one, so that each takes
+/// the cookies of the others. `Debug` hides it.
+#[derive(Clone)]
+pub struct CookieSecret {
+    pub(crate) bytes: [u8; 32],
+    pub(crate) since: Instant,
+}
+
+impl CookieSecret {
+    /// 32 bytes nobody can guess; epochs are counted from `since`.
+    pub fn new(bytes: [u8; 32], since: Instant) -> Self {
+        Self { bytes, since }
+    }
+}
+
+impl fmt::Debug for CookieSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
 /// Everything a [`crate::Tunnel`] needs to know at birth.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The gateway's WireGuard key.
     pub private_key: PrivateKey,
+    /// What its cookies are made of.
+    pub cookies: CookieSecret,
     /// The gateway's own addresses inside the tunnel.
     pub gateway_addrs: Vec<IpAddr>,
     /// Bounds on everything.
@@ -101,8 +125,8 @@ pub struct Limits {
     pub events: usize,
     /// Bytes waiting in each output queue.
     pub queue_bytes: usize,
-    /// Handshake messages per second before cookies are asked for.
-    pub handshakes_per_second: u32,
+    /// What handshakes may cost.
+    pub handshakes: HandshakeLimits,
     /// Forced re-handshakes per second, over all peers.
     pub rehandshakes_per_second: u32,
     /// RSTs per second and device for segments that belong to no flow.
@@ -123,11 +147,39 @@ impl Default for Limits {
             dns_per_device: 64,
             events: 16_384,
             queue_bytes: 8 << 20,
-            handshakes_per_second: 1000,
+            handshakes: HandshakeLimits::default(),
             rehandshakes_per_second: 1000,
             resets_per_second: 200,
             icmp_per_second: 20,
             unknown_keys_per_second: 8,
+        }
+    }
+}
+
+/// What handshake messages may cost, per second and data-plane thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandshakeLimits {
+    /// Messages answered without a cookie; above it cookies are asked for.
+    pub unverified_per_second: u32,
+    /// Messages answered because their sender returned a cookie; beyond it they share the budget of the rest.
+    pub verified_per_second: u32,
+    /// Of those, messages of one source (an IPv4 address, an IPv6 /64).
+    pub source_per_second: u32,
+    /// Cookies sent.
+    pub cookies_per_second: u32,
+}
+
+/// Shares of one core, measured on a 2-core AMD EPYC machine (release build): a forged initiation costs 42 µs,
+/// a recorded one of a known key 85 µs, an answer to a peer at rest 281 µs, a cookie 2 µs. So whoever has
+/// no key takes at most 17 % without cookies, 13 % with cookies and 4 % for cookies, and a gateway whose
+/// devices all come back at once does little else until they are.
+impl Default for HandshakeLimits {
+    fn default() -> Self {
+        Self {
+            unverified_per_second: 2000,
+            verified_per_second: 1500,
+            source_per_second: 20,
+            cookies_per_second: 20_000,
         }
     }
 }
@@ -174,9 +226,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_private_key_stays_hidden() {
+    fn secrets_stay_hidden() {
         let key = PrivateKey::new([7; 32]);
         assert_eq!(format!("{key:?}"), "(hidden)");
         assert_ne!(key.public(), WgKey([7; 32]));
+        assert_eq!(format!("{:?}", CookieSecret::new([7; 32], crate::testing::start())), "(hidden)");
     }
 }

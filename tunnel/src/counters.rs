@@ -38,6 +38,12 @@ counts! {
     UnknownKey = "unknown_key",
     /// Under load: answered with a cookie instead of a handshake.
     CookieSent = "cookie_sent",
+    /// Under load: a cookie withheld by its rate.
+    CookieLimited = "cookie_limited",
+    /// Under load: a cookie was returned, but its source's rate is spent.
+    SourceLimited = "source_limited",
+    /// Under load: a cookie was returned, but the rate of all who return one is spent.
+    HandshakeLimited = "handshake_limited",
     /// A completed or answered handshake.
     Handshake = "handshake",
     /// Data for a session we do not have.

@@ -29,7 +29,10 @@ mod testing;
 mod trains;
 mod tunnel;
 
-pub use config::{Config, KnownEndpoint, KnownStamp, Limits, PeerSpec, PrivateKey, Shard, Stamp};
+pub use config::{
+    Config, CookieSecret, HandshakeLimits, KnownEndpoint, KnownStamp, Limits, PeerSpec, PrivateKey, Shard,
+    Stamp,
+};
 pub use counters::{Count, Counters};
 pub use event::{
     Checksum, Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, Offload, PeerStatus, Refusal, Transmit,

@@ -9,8 +9,8 @@ use std::{
 use protocol::key::WgKey;
 
 use crate::{
-    Config, Count, Event, FlowId, FlowKey, Limits, Offload, PeerSpec, PrivateKey, Shard, ToKernel, Transmit,
-    Tunnel, Verdict,
+    Config, CookieSecret, Count, Event, FlowId, FlowKey, Limits, Offload, PeerSpec, PrivateKey, Shard,
+    ToKernel, Transmit, Tunnel, Verdict,
     noise::model::{Model, ModelPeer},
     packet::{
         Ends, Ip, TCP,
@@ -262,6 +262,7 @@ pub(crate) fn gateway_addr() -> SocketAddr {
 fn gateway(boring: bool, epoch: Instant, limits: &Limits) -> Tunnel {
     let config = Config {
         private_key: PrivateKey::new([200; 32]),
+        cookies: CookieSecret::new([9; 32], epoch),
         gateway_addrs: vec![[100, 64, 0, 1].into(), "fd00::1".parse().unwrap()],
         limits: limits.clone(),
         seed: 7,
@@ -271,7 +272,8 @@ fn gateway(boring: bool, epoch: Instant, limits: &Limits) -> Tunnel {
     if boring {
         Tunnel::new(config)
     } else {
-        Tunnel::with_noise(config, Box::new(Model { key: WgKey([200; 32]), epoch }))
+        let model = Model::new(WgKey([200; 32]), epoch, &config.cookies, limits.handshakes);
+        Tunnel::with_noise(config, Box::new(model))
     }
 }
 

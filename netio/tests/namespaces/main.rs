@@ -53,6 +53,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_super_segment_arrives_whole_v4", || offloads::super_segment("100.64.0.2:40123", "10.50.0.7:5432")),
     ("a_super_segment_arrives_whole_v6", || offloads::super_segment("[fd00:d00:d00:1::2]:1", "[fd50::7]:80")),
     ("without_offloads_packets_are_as_on_the_wire", offloads::plain),
+    ("a_flow_stays_with_the_queue_it_is_written_to", offloads::queues),
     ("a_full_send_buffer_drops_the_rest", || inside("full_send_buffer")),
     ("a_train_wider_than_the_route_leaves_in_fragments", || inside("narrow_route")),
 ];
@@ -94,12 +95,13 @@ fn as_nobody(name: &str) -> Outcome {
 }
 
 fn gateway() -> Result<GatewayNet, Failed> {
-    gateway_in(Mode::Private, false)
+    gateway_with(Mode::Private, 1, false)
 }
 
-fn gateway_in(mode: Mode, offload: bool) -> Result<GatewayNet, Failed> {
+fn gateway_with(mode: Mode, queues: u8, offload: bool) -> Result<GatewayNet, Failed> {
     let spec = gateway_ns::Spec {
         mode,
+        queues,
         mtu: 1420,
         gateway_v4: "100.64.0.1".parse()?,
         gateway_v6: "fd00:d00:d00::1".parse()?,
@@ -119,20 +121,37 @@ fn next_packet(tun: &mut Tun) -> Result<Vec<u8>, Failed> {
 }
 
 fn wait_for(fd: impl AsFd) -> Outcome {
+    first_ready([fd]).map(drop)
+}
+
+fn first_ready<T: AsFd>(fds: impl IntoIterator<Item = T>) -> Result<usize, Failed> {
     let mut poller = Poller::new()?;
-    poller.add(fd, 1)?;
-    if poller.wait(Some(HANG))?.next().is_none() { Err("hung".into()) } else { Ok(()) }
+    for (token, fd) in (0..).zip(fds) {
+        poller.add(fd, token)?;
+    }
+    let ready = poller.wait(Some(HANG))?.next().ok_or("hung")?;
+    Ok(ready as usize)
 }
 
 /// A client made of packets: SYN, read the SYN-ACK, ACK. Returns the accepted connection, where it
 /// came from and our last segment.
 fn connect(net: &mut GatewayNet, syn: Segment) -> Result<(TcpStream, SocketAddr, Segment), Failed> {
-    net.tun.write_packet(&syn.packet())?;
-    let answer = Segment::parse(&next_packet(&mut net.tun)?).ok_or("no TCP segment")?;
+    connect_by(net, 0, syn)
+}
+
+/// The same by one of the queues; the kernel may answer by another.
+fn connect_by(
+    net: &mut GatewayNet,
+    queue: usize,
+    syn: Segment,
+) -> Result<(TcpStream, SocketAddr, Segment), Failed> {
+    net.queues[queue].write_packet(&syn.packet())?;
+    let ready = first_ready(&net.queues)?;
+    let answer = Segment::parse(&next_packet(&mut net.queues[ready])?).ok_or("no TCP segment")?;
     assert_eq!((answer.from, answer.to), (syn.to, syn.from));
     assert_eq!((answer.flags, answer.ack), (SYN | ACK, syn.seq.wrapping_add(1)));
     let ack = Segment { seq: answer.ack, ack: answer.seq.wrapping_add(1), flags: ACK, ..syn };
-    net.tun.write_packet(&ack.packet())?;
+    net.queues[queue].write_packet(&ack.packet())?;
     let listener = net.listeners.get(usize::from(syn.to.is_ipv6())).ok_or("no such listener")?;
     wait_for(listener)?;
     let (stream, peer) = tcp::accept_with_addr(listener)?;
@@ -156,9 +175,10 @@ fn handshake(device: &str, target: &str) -> Outcome {
     assert_eq!((saved.isn, saved.from, saved.to), (syn.seq, syn.from, syn.to));
 
     assert_eq!(congestion_control(&stream)?, "bbr", "{:?}", net.notes);
+    assert_eq!(net.congestion, "bbr", "what is told is what serves");
 
     stream.write_all(b"hello")?;
-    assert!(next_packet(&mut net.tun)?.ends_with(b"hello"));
+    assert!(next_packet(&mut net.queues[0])?.ends_with(b"hello"));
     Ok(())
 }
 
@@ -172,9 +192,10 @@ fn what_is_not_tcp_is_dropped() -> Outcome {
         flags: SYN,
     };
     // An echo request the kernel would answer: to its own address.
-    net.tun.write_packet(&packet::echo_request("100.64.0.2".parse()?, "100.64.0.1".parse()?))?;
-    net.tun.write_packet(&syn.packet())?;
-    let first = Segment::parse(&next_packet(&mut net.tun)?).ok_or("the echo request was answered")?;
+    let tun = &mut net.queues[0];
+    tun.write_packet(&packet::echo_request("100.64.0.2".parse()?, "100.64.0.1".parse()?))?;
+    tun.write_packet(&syn.packet())?;
+    let first = Segment::parse(&next_packet(tun)?).ok_or("the echo request was answered")?;
     assert_eq!(first.flags, SYN | ACK);
     Ok(())
 }
@@ -201,13 +222,13 @@ fn inside(name: &str) -> Outcome {
 fn own_mode_twice() -> Outcome {
     let default = "/proc/sys/net/ipv4/tcp_congestion_control";
     fs::write(default, "reno")?;
-    for source in ["100.64.0.9:1", "100.64.0.9:2"] {
-        let mut net = gateway_in(Mode::Own, false)?;
+    for (source, queues) in [("100.64.0.9:1", 1), ("100.64.0.9:2", 1), ("100.64.0.9:3", 4)] {
+        let mut net = gateway_with(Mode::Own, queues, false)?;
         let syn = Segment { from: source.parse()?, to: "10.0.0.1:22".parse()?, seq: 1, ack: 0, flags: SYN };
         let (stream, ..) = connect(&mut net, syn)?;
         assert_eq!(congestion_control(&stream)?, "bbr", "{:?}", net.notes);
         assert_eq!(fs::read_to_string(default)?.trim(), "reno");
-        let error = gateway_in(Mode::Own, false).err().ok_or("two gateways in one namespace")?;
+        let error = gateway_with(Mode::Own, queues, false).err().ok_or("two gateways in one namespace")?;
         assert!(error.message().is_some_and(|text| text.contains("another gateway is running")), "{error:?}");
     }
     Ok(())

@@ -10,13 +10,13 @@ use std::{
 
 use libtest_mimic::Failed;
 use netio::{
-    gateway_ns::{GatewayNet, Mode},
-    tun::{Batch, Checksum, Offload, Packet},
+    gateway_ns::Mode,
+    tun::{Batch, Checksum, Offload, Packet, Tun},
     udp::{RecvBatch, Sent, Train, UdpSockets},
 };
 
 use crate::{
-    HANG, Outcome, connect, gateway, gateway_in,
+    HANG, Outcome, connect, connect_by, gateway, gateway_with,
     packet::{SYN, Segment, is_complete, tcp_offset},
     wait_for,
 };
@@ -33,11 +33,11 @@ fn syn(device: &str, target: &str) -> Result<Segment, Failed> {
 }
 
 /// The data packets the kernel sends, until `length` bytes of payload have come.
-fn payloads(net: &mut GatewayNet, length: usize) -> Result<Vec<(Offload, Vec<u8>)>, Failed> {
+fn payloads(tun: &mut Tun, length: usize) -> Result<Vec<(Offload, Vec<u8>)>, Failed> {
     let (mut batch, mut packets, mut got) = (Batch::new(4), Vec::new(), 0);
     while got < length {
-        wait_for(&net.tun)?;
-        net.tun.read_batch(&mut batch)?;
+        wait_for(&*tun)?;
+        tun.read_batch(&mut batch)?;
         for (offload, packet) in batch.packets() {
             got += packet.len() - tcp_offset(packet) - 20;
             packets.push((offload, packet.to_vec()));
@@ -48,8 +48,8 @@ fn payloads(net: &mut GatewayNet, length: usize) -> Result<Vec<(Offload, Vec<u8>
 }
 
 pub fn burst(device: &str, target: &str) -> Outcome {
-    let mut net = gateway_in(Mode::Private, true)?;
-    assert!(net.tun.offload(), "{:?}", net.notes);
+    let mut net = gateway_with(Mode::Private, 1, true)?;
+    assert!(net.queues[0].offload(), "{:?}", net.notes);
     let syn = syn(device, target)?;
     let (mut stream, ..) = connect(&mut net, syn)?;
     // Ten segments are what a connection may send at first (RFC 6928).
@@ -57,7 +57,7 @@ pub fn burst(device: &str, target: &str) -> Outcome {
     let bytes = pattern(usize::from(mss) * 9 + 100);
     stream.write_all(&bytes)?;
 
-    let packets = payloads(&mut net, bytes.len())?;
+    let packets = payloads(&mut net.queues[0], bytes.len())?;
     let mut all = Vec::new();
     for (offload, packet) in &packets {
         let tcp = tcp_offset(packet);
@@ -76,7 +76,7 @@ pub fn burst(device: &str, target: &str) -> Outcome {
 }
 
 pub fn super_segment(device: &str, target: &str) -> Outcome {
-    let mut net = gateway_in(Mode::Private, true)?;
+    let mut net = gateway_with(Mode::Private, 1, true)?;
     let syn = syn(device, target)?;
     let (mut stream, _, ours) = connect(&mut net, syn)?;
     let bytes = pattern(1360 * 20 + 7);
@@ -90,7 +90,7 @@ pub fn super_segment(device: &str, target: &str) -> Outcome {
         segment: NonZeroU16::new(1360),
         parts: &parts,
     };
-    net.tun.write(&packet)?;
+    net.queues[0].write(&packet)?;
 
     wait_for(&stream)?;
     let mut got = vec![0; bytes.len()];
@@ -102,11 +102,11 @@ pub fn super_segment(device: &str, target: &str) -> Outcome {
 
 pub fn plain() -> Outcome {
     let mut net = gateway()?;
-    assert!(!net.tun.offload());
+    assert!(!net.queues[0].offload());
     let syn = syn("100.64.0.2:1", "10.50.0.7:80")?;
     let (mut stream, ..) = connect(&mut net, syn)?;
     stream.write_all(&pattern(2000))?;
-    for (offload, packet) in payloads(&mut net, 2000)? {
+    for (offload, packet) in payloads(&mut net.queues[0], 2000)? {
         assert_eq!(offload, Offload { checksum: Checksum::Complete, segment: None });
         assert!(packet.len() <= 40 + usize::from(DEFAULT_MSS[0]));
         assert!(is_complete(&packet), "{packet:?}");
@@ -114,8 +114,23 @@ pub fn plain() -> Outcome {
     let head = syn.head(3000);
     let parts = [IoSlice::new(&head), IoSlice::new(&[0; 3000])];
     let packet = Packet { v6: false, ip_head: 20, head: 40, segment: NonZeroU16::new(1000), parts: &parts };
-    let refused = net.tun.write(&packet).map_err(|error| error.kind());
+    let refused = net.queues[0].write(&packet).map_err(|error| error.kind());
     assert_eq!(refused, Err(ErrorKind::InvalidInput), "the kernel did not agree");
+    Ok(())
+}
+
+/// Once it is written to, whatever the kernel sends of a flow comes out of the same queue.
+pub fn queues() -> Outcome {
+    for queue in 0..4 {
+        let mut net = gateway_with(Mode::Private, 4, true)?;
+        assert_eq!(net.queues.iter().filter(|queue| queue.offload()).count(), 4);
+        let syn = syn("100.64.0.2:40123", "10.50.0.7:5432")?;
+        let (mut stream, ..) = connect_by(&mut net, queue, syn)?;
+        let bytes = pattern(3000);
+        stream.write_all(&bytes)?;
+        let packets = payloads(&mut net.queues[queue], bytes.len())?;
+        assert!(packets.iter().any(|(offload, _)| offload.segment.is_some()), "{packets:?}");
+    }
     Ok(())
 }
 

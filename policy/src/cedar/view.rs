@@ -2,12 +2,14 @@
 //! It evaluates nothing. Shapes nobody asks about are [`View::Other`], whose children can still be walked.
 
 use cedar_policy_core::ast::{
-    ActionConstraint, BinaryOp, EntityReference, EntityType, ExprKind, Literal, Policy,
-    PrincipalOrResourceConstraint, UnaryOp, Var,
+    ActionConstraint, BinaryOp, EntityReference, ExprKind, Literal, Policy, PrincipalOrResourceConstraint,
+    UnaryOp, Var,
 };
 
-use super::{Expr, Subject, Uid};
-use crate::question::{Act, Kind};
+use super::{Expr, Uid};
+use crate::question::{Act, Kind, Named, Node};
+
+pub(crate) use cedar_policy_core::ast::Pattern;
 
 /// How two values are compared; `>` and `>=` are negations of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +23,14 @@ pub(crate) enum Comparison {
 #[derive(Debug)]
 pub(crate) enum View<'a> {
     Principal,
+    Action,
     Resource,
     Context,
+    Bool(bool),
+    Long(i64),
+    Text(&'a str),
+    Set(&'a [Expr]),
+    Like(&'a Expr, &'a Pattern),
     And(&'a Expr, &'a Expr),
     Or(&'a Expr, &'a Expr),
     Not(&'a Expr),
@@ -43,9 +51,15 @@ impl<'a> View<'a> {
     pub(crate) fn of(expr: &'a Expr) -> Self {
         match expr.expr_kind() {
             ExprKind::Var(Var::Principal) => Self::Principal,
+            ExprKind::Var(Var::Action) => Self::Action,
             ExprKind::Var(Var::Resource) => Self::Resource,
             ExprKind::Var(Var::Context) => Self::Context,
             ExprKind::Lit(Literal::EntityUID(uid)) => Self::Entity(uid),
+            ExprKind::Lit(Literal::Bool(b)) => Self::Bool(*b),
+            ExprKind::Lit(Literal::Long(n)) => Self::Long(*n),
+            ExprKind::Lit(Literal::String(text)) => Self::Text(text),
+            ExprKind::Set(items) => Self::Set(items),
+            ExprKind::Like { expr, pattern } => Self::Like(expr, pattern),
             ExprKind::If { test_expr, then_expr, else_expr } => Self::If(test_expr, then_expr, else_expr),
             ExprKind::And { left, right } => Self::And(left, right),
             ExprKind::Or { left, right } => Self::Or(left, right),
@@ -126,22 +140,21 @@ pub(crate) fn snippet(expr: &Expr) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Scope {
     Any,
-    Is(EntityType),
-    Eq(Uid),
-    In(Uid),
-    IsIn(EntityType, Uid),
+    Is(Kind),
+    Eq(Named),
+    In(Named),
+    IsIn(Kind, Named),
 }
 
 impl Scope {
     /// Whether `subject` is within it, as Cedar means it.
-    pub(crate) fn matches(&self, subject: &Subject) -> bool {
-        let within = |uid: &Uid| subject.uid() == uid || subject.is_descendant_of(uid);
+    pub(crate) fn matches(&self, subject: &Node<'_>) -> bool {
         match self {
             Self::Any => true,
-            Self::Is(kind) => subject.uid().entity_type() == kind,
-            Self::Eq(uid) => subject.uid() == uid,
-            Self::In(uid) => within(uid),
-            Self::IsIn(kind, uid) => subject.uid().entity_type() == kind && within(uid),
+            Self::Is(kind) => subject.entity.kind == *kind,
+            Self::Eq(named) => subject.entity == named.as_ref(),
+            Self::In(named) => subject.is_in(named.as_ref()),
+            Self::IsIn(kind, named) => subject.entity.kind == *kind && subject.is_in(named.as_ref()),
         }
     }
 
@@ -151,27 +164,27 @@ impl Scope {
             Self::Any => true,
             Self::Is(kind) => match other {
                 Self::Is(theirs) | Self::IsIn(theirs, _) => kind == theirs,
-                Self::Eq(uid) => kind == uid.entity_type(),
+                Self::Eq(named) => *kind == named.kind,
                 Self::Any | Self::In(_) => false,
             },
-            Self::Eq(uid) => matches!(other, Self::Eq(theirs) if uid == theirs),
-            Self::In(uid) => match other {
-                Self::Eq(theirs) | Self::In(theirs) | Self::IsIn(_, theirs) => uid == theirs,
+            Self::Eq(named) => matches!(other, Self::Eq(theirs) if named == theirs),
+            Self::In(named) => match other {
+                Self::Eq(theirs) | Self::In(theirs) | Self::IsIn(_, theirs) => named == theirs,
                 Self::Any | Self::Is(_) => false,
             },
-            Self::IsIn(kind, uid) => match other {
-                Self::IsIn(theirs, within) => kind == theirs && uid == within,
-                Self::Eq(theirs) => kind == theirs.entity_type() && uid == theirs,
+            Self::IsIn(kind, named) => match other {
+                Self::IsIn(theirs, within) => kind == theirs && named == within,
+                Self::Eq(theirs) => *kind == theirs.kind && named == theirs,
                 Self::Any | Self::Is(_) | Self::In(_) => false,
             },
         }
     }
 
     /// The entity it names.
-    pub(crate) fn entity(&self) -> Option<&Uid> {
+    pub(crate) fn entity(&self) -> Option<&Named> {
         match self {
             Self::Any | Self::Is(_) => None,
-            Self::Eq(uid) | Self::In(uid) | Self::IsIn(_, uid) => Some(uid),
+            Self::Eq(named) | Self::In(named) | Self::IsIn(_, named) => Some(named),
         }
     }
 }
@@ -210,12 +223,12 @@ impl Parts {
 
     /// Every tier it names, in scope or body.
     pub(crate) fn tiers(&self) -> Vec<String> {
-        let named = |uid: &Uid| super::id_of(uid, Kind::Tier).map(str::to_owned);
-        let mut tiers: Vec<String> = self.resource.entity().and_then(named).into_iter().collect();
+        let tier = |named: &Named| (named.kind == Kind::Tier).then(|| named.id.as_ref().to_owned());
+        let mut tiers: Vec<String> = self.resource.entity().and_then(tier).into_iter().collect();
         let mut open: Vec<&Expr> = self.body.iter().collect();
         while let Some(expr) = open.pop() {
             if let View::Entity(uid) = View::of(expr) {
-                tiers.extend(named(uid));
+                tiers.extend(super::named(uid).as_ref().and_then(tier));
             }
             open.extend(children(expr));
         }
@@ -223,7 +236,8 @@ impl Parts {
     }
 }
 
-/// Takes a policy apart; `None` for a link of a template, which has no scope of its own.
+/// Takes a policy apart; `None` for a link of a template, which has no scope of its own, and for a
+/// scope that names an entity of no type of the schema, which is not valid.
 pub(crate) fn dissect(policy: &cedar_policy::Policy) -> Option<Parts> {
     let policy: &Policy = policy.as_ref();
     if !policy.is_static() {
@@ -248,15 +262,15 @@ pub(crate) fn dissect(policy: &cedar_policy::Policy) -> Option<Parts> {
 
 fn scope(constraint: &PrincipalOrResourceConstraint) -> Option<Scope> {
     let named = |reference: &EntityReference| match reference {
-        EntityReference::EUID(uid) => Some(uid.as_ref().clone()),
+        EntityReference::EUID(uid) => super::named(uid),
         EntityReference::Slot(_) => None,
     };
     Some(match constraint {
         PrincipalOrResourceConstraint::Any => Scope::Any,
-        PrincipalOrResourceConstraint::Is(kind) => Scope::Is(kind.as_ref().clone()),
+        PrincipalOrResourceConstraint::Is(kind) => Scope::Is(super::kind_of(kind)?),
         PrincipalOrResourceConstraint::Eq(uid) => Scope::Eq(named(uid)?),
         PrincipalOrResourceConstraint::In(uid) => Scope::In(named(uid)?),
-        PrincipalOrResourceConstraint::IsIn(kind, uid) => Scope::IsIn(kind.as_ref().clone(), named(uid)?),
+        PrincipalOrResourceConstraint::IsIn(kind, uid) => Scope::IsIn(super::kind_of(kind)?, named(uid)?),
     })
 }
 
@@ -274,46 +288,36 @@ pub(crate) fn template_offset(template: &cedar_policy::Template) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
     use crate::question::Ref;
 
-    fn uid(kind: Kind, id: &str) -> Uid {
-        super::super::uid(Ref { kind, id })
-    }
-
-    /// A subnet within another, within a group.
-    fn subject() -> Subject {
-        let ancestors = HashSet::from([uid(Kind::Subnet, "outer"), uid(Kind::AppGroup, "all")]);
-        Subject::new_with_attr_partial_value(uid(Kind::Subnet, "inner"), [], HashSet::new(), ancestors, [])
+    fn named(kind: Kind, id: &str) -> Named {
+        Named { kind, id: id.into() }
     }
 
     #[test]
     fn equal_is_not_in() {
-        let (inner, outer) = (uid(Kind::Subnet, "inner"), uid(Kind::Subnet, "outer"));
-        let kind = |kind| uid(kind, "").entity_type().clone();
-        assert!(Scope::Eq(inner.clone()).matches(&subject()) && Scope::In(inner.clone()).matches(&subject()));
-        assert!(
-            !Scope::Eq(outer.clone()).matches(&subject()) && Scope::In(outer.clone()).matches(&subject())
-        );
-        assert!(Scope::IsIn(kind(Kind::Subnet), outer.clone()).matches(&subject()));
-        assert!(!Scope::IsIn(kind(Kind::App), outer.clone()).matches(&subject()));
-        assert!(
-            Scope::Is(kind(Kind::Subnet)).matches(&subject())
-                && !Scope::Is(kind(Kind::App)).matches(&subject())
-        );
+        let (inner, outer) = (named(Kind::Subnet, "inner"), named(Kind::Subnet, "outer"));
+        // A subnet within another, within a group.
+        let mut subject = Node::bare(inner.as_ref());
+        subject.ancestors = vec![outer.as_ref(), Ref { kind: Kind::AppGroup, id: "all" }];
+        let matches = |scope: Scope| scope.matches(&subject);
+        assert!(matches(Scope::Eq(inner.clone())) && matches(Scope::In(inner.clone())));
+        assert!(!matches(Scope::Eq(outer.clone())) && matches(Scope::In(outer.clone())));
+        assert!(matches(Scope::IsIn(Kind::Subnet, outer.clone())));
+        assert!(!matches(Scope::IsIn(Kind::App, outer.clone())));
+        assert!(!matches(Scope::In(named(Kind::App, "inner"))));
+        assert!(matches(Scope::Is(Kind::Subnet)) && !matches(Scope::Is(Kind::App)));
     }
 
     #[test]
     fn covering_is_certain() {
-        let (a, b) = (uid(Kind::App, "a"), uid(Kind::App, "b"));
-        let app = a.entity_type().clone();
+        let (a, b) = (named(Kind::App, "a"), named(Kind::App, "b"));
         for wide in
-            [Scope::Any, Scope::Is(app.clone()), Scope::In(a.clone()), Scope::IsIn(app.clone(), a.clone())]
+            [Scope::Any, Scope::Is(Kind::App), Scope::In(a.clone()), Scope::IsIn(Kind::App, a.clone())]
         {
             assert!(wide.covers(&Scope::Eq(a.clone())), "{wide:?}");
-            assert!(wide.covers(&Scope::IsIn(app.clone(), a.clone())), "{wide:?}");
+            assert!(wide.covers(&Scope::IsIn(Kind::App, a.clone())), "{wide:?}");
             assert_eq!(
                 wide.covers(&Scope::Eq(b.clone())),
                 matches!(wide, Scope::Any | Scope::Is(_)),
@@ -321,6 +325,6 @@ mod tests {
             );
         }
         assert!(!Scope::Eq(a.clone()).covers(&Scope::In(a.clone())));
-        assert!(!Scope::Is(app).covers(&Scope::In(a)));
+        assert!(!Scope::Is(Kind::App).covers(&Scope::In(a)));
     }
 }

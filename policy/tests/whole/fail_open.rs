@@ -128,3 +128,14 @@ fn every_reading_of_a_path_must_be_allowed() {
     assert!(!ask(&["/admin/x", "/y"]));
     assert!(!ask(&[]), "a request without any reading is denied");
 }
+
+/// Cedar reads no IPv4 address written as IPv6: whoever comes from one is denied, whatever the policies read.
+#[test]
+fn an_address_that_cannot_be_read_denies() {
+    let engine = engine(OPEN);
+    let (alice, wiki) = (user("corp/alice", &[]), app("wiki", &[], 1));
+    let mut request = connect(&alice, None, Resource::App(&wiki), 22);
+    assert!(engine.decide(&request, at(NOON)).is_allowed());
+    request.source = "::ffff:100.64.0.2".parse().unwrap();
+    assert!(matches!(reasons(&engine.decide(&request, at(NOON))), [Reason::Error { .. }]));
+}

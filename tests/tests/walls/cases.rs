@@ -32,7 +32,13 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D7", "tests", "a_sibling_on_the_same_address_stays_shut"),
     ("D7", "gateway", "a_subnet_never_bypasses_an_app"),
     // Cookies break under load and lock everybody out (firezone#9643).
-    ("D8", "tunnel", "under_load_boringtun_asks_for_cookies"),
+    ("D8", "tunnel", "a_flood_of_forged_handshakes_keeps_nobody_out"),
+    ("D8", "tunnel", "cookies_are_asked_for_under_load_and_within_their_budget"),
+    ("D8", "tunnel", "a_cookie_is_good_only_where_it_was_sent"),
+    ("D8", "tunnel", "a_cookie_is_of_no_use_at_another_port"),
+    ("D8", "tunnel", "replays_of_a_message_with_a_cookie_are_limited_by_source"),
+    ("D8", "tunnel", "each_source_has_its_own_rate"),
+    ("D8", "tunnel", "who_returns_a_cookie_and_who_does_not_spend_apart"),
     // A policy taken away and given back leaves clients black-holed (firezone#10068).
     ("D9", "tests", "a_device_restored_at_once_recovers_untouched"),
     // One table for everybody: a noisy device evicts the others (Tailscale's 512 UDP entries).
@@ -49,6 +55,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D13", "gateway", "two_flows_from_one_port_get_each_its_own_socket"),
     // An old handshake initiation, replayed after a restart, moves the victim's endpoint.
     ("D14", "tunnel", "an_old_initiation_is_refused_and_the_endpoint_stays"),
+    ("D14", "tunnel", "only_data_moves_the_endpoint"),
     // The forced handshake as an amplifier.
     ("D15", "tunnel", "forced_handshakes_are_rare"),
     // Client-sent identity headers reach the app (oauth2-proxy CVE-2025-64484).

@@ -3,21 +3,27 @@
 //! A cipher knows keys and sessions; it knows no endpoints, devices or flows.
 
 mod boring;
+pub(crate) mod cookie;
 mod initiation;
 mod limiter;
 #[cfg(test)]
 pub(crate) mod model;
 
-use std::{net::IpAddr, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use protocol::key::WgKey;
 
 pub(crate) use boring::{Boring, BoringPeer};
 
-use crate::config::Stamp;
+use crate::{config::Stamp, counters::Count};
 
 /// The longest message that is not data (an initiation, WireGuard paper §5.4.2).
 pub(crate) const HANDSHAKE_BYTES: usize = 148;
+/// A cookie reply (§5.4.7).
+pub(crate) const COOKIE_BYTES: usize = 64;
 /// What a data message adds to its packet (§5.4.6): 16 bytes of header, 16 of tag.
 pub(crate) const DATA_OVERHEAD: usize = 32;
 
@@ -38,7 +44,7 @@ impl Kind {
         match (word(0)?, datagram.len()) {
             (1, HANDSHAKE_BYTES) => Some(Self::Initiation),
             (2, 92) => Some(Self::Response(word(8)?)),
-            (3, 64) => Some(Self::Cookie(word(4)?)),
+            (3, COOKIE_BYTES) => Some(Self::Cookie(word(4)?)),
             (4, DATA_OVERHEAD..) => Some(Self::Data(word(4)?)),
             _ => None,
         }
@@ -49,9 +55,9 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
     Pass,
-    /// Under load: send this many bytes of the buffer, a cookie, to the source instead.
-    Cookie(usize),
-    Invalid,
+    /// Under load: send this cookie reply to the source instead.
+    Cookie([u8; COOKIE_BYTES]),
+    Refused(Count),
 }
 
 /// Who claims to have sent an initiation.
@@ -101,9 +107,7 @@ pub(crate) enum Ticked {
 /// The gateway's static key and its defence against handshake floods.
 pub(crate) trait Noise: Send {
     /// Checks the MACs of an initiation or response, and the rate of both.
-    fn admit(&mut self, from: IpAddr, datagram: &[u8], out: &mut [u8]) -> Admission;
-    /// A second has passed.
-    fn refill(&mut self);
+    fn admit(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) -> Admission;
     /// Reads the sender of an initiation. `known` spares strangers the second key agreement.
     fn open(&self, datagram: &[u8], known: &dyn Fn(&WgKey) -> bool) -> Opened;
     /// Fresh cipher state for a peer; `index` is below 2^24 and unique among those alive.

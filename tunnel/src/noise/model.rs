@@ -1,19 +1,24 @@
 //! A deterministic cipher for tests: WireGuard's shapes and lifetimes, no secrecy. Whoever knows two
 //! public keys can forge it; tests do not. Time is the argument, and the same calls give the same
 //! bytes. Sessions end 180 s after their handshake, initiations repeat every 5 s for 90 s, data is answered
-//! within 10 s, and who hears nothing for 15 s shakes hands again.
+//! within 10 s, and who hears nothing for 15 s shakes hands again. Handshake messages end in real MACs,
+//! and the limiter is the product's.
 
 use std::{
     collections::VecDeque,
     hash::{DefaultHasher, Hash, Hasher},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use protocol::key::WgKey;
 
-use super::{Admission, Failure, HANDSHAKE_BYTES, Kind, Noise, NoisePeer, Opened, Received, Ticked};
-use crate::config::Stamp;
+use super::{
+    Admission, Failure, HANDSHAKE_BYTES, Kind, Noise, NoisePeer, Opened, Received, Ticked,
+    cookie::client::{open, prove},
+    limiter::Limiter,
+};
+use crate::config::{CookieSecret, HandshakeLimits, Stamp};
 
 const SESSION: Duration = Duration::from_secs(180);
 const RETRY: Duration = Duration::from_secs(5);
@@ -21,6 +26,7 @@ const GIVE_UP: Duration = Duration::from_secs(90);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(15);
 const QUEUE: usize = 256;
+const COOKIE: Duration = Duration::from_secs(120);
 
 fn tag(parts: impl Hash) -> [u8; 8] {
     let mut hasher = DefaultHasher::new();
@@ -34,16 +40,21 @@ fn word(message: &[u8], at: usize) -> u32 {
 
 /// The static key is its own public key.
 pub(crate) struct Model {
-    pub(crate) key: WgKey,
-    pub(crate) epoch: Instant,
+    key: WgKey,
+    epoch: Instant,
+    limiter: Limiter,
+}
+
+impl Model {
+    pub(crate) fn new(key: WgKey, epoch: Instant, cookies: &CookieSecret, limits: HandshakeLimits) -> Self {
+        Self { key, epoch, limiter: Limiter::new(&key, cookies, limits) }
+    }
 }
 
 impl Noise for Model {
-    fn admit(&mut self, _from: IpAddr, _datagram: &[u8], _out: &mut [u8]) -> Admission {
-        Admission::Pass
+    fn admit(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) -> Admission {
+        self.limiter.admit(from, datagram, now)
     }
-
-    fn refill(&mut self) {}
 
     fn open(&self, datagram: &[u8], known: &dyn Fn(&WgKey) -> bool) -> Opened {
         let claimed = WgKey(datagram[8..40].try_into().unwrap());
@@ -90,6 +101,9 @@ pub(crate) struct ModelPeer {
     owed: Option<Instant>,
     greatest: Option<Stamp>,
     queue: VecDeque<Vec<u8>>,
+    /// mac1 of the last handshake message, its index, and the cookie that came for one.
+    proven: Option<([u8; 16], u32)>,
+    cookie: Option<([u8; 16], Instant)>,
 }
 
 impl ModelPeer {
@@ -105,6 +119,8 @@ impl ModelPeer {
             owed: None,
             greatest: None,
             queue: VecDeque::new(),
+            proven: None,
+            cookie: None,
         }
     }
 
@@ -131,6 +147,7 @@ impl ModelPeer {
         out[44..52].copy_from_slice(&(u64::try_from((now - self.epoch).as_nanos()).unwrap()).to_be_bytes());
         let mark = tag((&out[..52], self.own, self.peer));
         out[52..60].copy_from_slice(&mark);
+        self.prove(index, out, now);
         HANDSHAKE_BYTES
     }
 
@@ -172,7 +189,25 @@ impl ModelPeer {
         out[8..12].copy_from_slice(&theirs.to_le_bytes());
         let mark = tag((&out[..12], self.own, self.peer));
         out[12..20].copy_from_slice(&mark);
+        self.prove(ours, out, now);
         Received::Reply(92)
+    }
+
+    fn prove(&mut self, index: u32, message: &mut [u8], now: Instant) {
+        let cookie = self.cookie.filter(|(_, since)| now - *since < COOKIE).map(|(cookie, _)| cookie);
+        prove(message, &self.peer, cookie);
+        self.proven = message[message.len() - 32..].first_chunk().map(|mac1| (*mac1, index));
+    }
+
+    fn take_cookie(&mut self, reply: &[u8], now: Instant) -> Received {
+        let asked = self.proven.filter(|(_, index)| word(reply, 4) == *index);
+        match asked.and_then(|(mac1, _)| open(reply, &self.peer, &mac1)) {
+            Some(cookie) => {
+                self.cookie = Some((cookie, now));
+                Received::Nothing
+            }
+            None => Received::Failed(Failure::Invalid),
+        }
     }
 
     fn conclude(&mut self, datagram: &[u8], out: &mut [u8], now: Instant) -> Received {
@@ -221,7 +256,8 @@ impl NoisePeer for ModelPeer {
             Some(Kind::Initiation) => self.answer(datagram, out, now),
             Some(Kind::Response(_)) => self.conclude(datagram, out, now),
             Some(Kind::Data(_)) => self.open_data(datagram, out, now),
-            Some(Kind::Cookie(_)) | None => Received::Failed(Failure::Invalid),
+            Some(Kind::Cookie(_)) => self.take_cookie(datagram, now),
+            None => Received::Failed(Failure::Invalid),
         }
     }
 

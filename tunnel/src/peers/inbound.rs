@@ -9,7 +9,7 @@ use super::{Endpoint, Io, PeerSlot, Peers};
 use crate::{
     counters::Count,
     devices::DeviceSlot,
-    noise::{Admission, DATA_OVERHEAD, Failure, HANDSHAKE_BYTES, Kind, Opened, Received},
+    noise::{Admission, COOKIE_BYTES, DATA_OVERHEAD, Failure, HANDSHAKE_BYTES, Kind, Opened, Received},
 };
 
 /// At most 50 initiations per second and peer, as the Linux implementation has it (INITIATIONS_PER_SECOND).
@@ -49,10 +49,8 @@ impl Peers {
             Some(Kind::Initiation) if self.admit(from, datagram, io, now) => {
                 return self.initiation(from, datagram, io, now);
             }
-            Some(Kind::Response(index)) if self.admit(from, datagram, io, now) => {
-                return self.response(index, from, datagram, io, now);
-            }
-            Some(Kind::Initiation | Kind::Response(_)) => {}
+            Some(Kind::Initiation) => {}
+            Some(Kind::Response(index)) => return self.response(index, from, datagram, io, now),
             Some(Kind::Cookie(index)) => self.cookie(index, from, datagram, io, now),
             Some(Kind::Data(index)) => return self.data(index, from, datagram, io, now),
         }
@@ -61,19 +59,19 @@ impl Peers {
 
     /// The limiter's word, and its cookie sent if that was the word.
     fn admit(&mut self, from: Endpoint, datagram: &[u8], io: &mut Io<'_>, now: Instant) -> bool {
-        self.refill_at.get_or_insert(now + Duration::from_secs(1));
-        let Some(room) = io.transmits.room(HANDSHAKE_BYTES) else {
-            io.counters.add(Count::QueueFull);
-            return false;
-        };
-        match self.noise.admit(from.addr.ip(), datagram, room) {
+        let told = match self.noise.admit(from.addr, datagram, now) {
             Admission::Pass => return true,
-            Admission::Cookie(len) => {
-                io.transmits.commit(from, len);
-                io.counters.add(Count::CookieSent);
-            }
-            Admission::Invalid => io.counters.add(Count::HandshakeInvalid),
-        }
+            Admission::Refused(reason) => reason,
+            Admission::Cookie(reply) => match io.transmits.room(reply.len()) {
+                Some(room) => {
+                    room.copy_from_slice(&reply);
+                    io.transmits.commit(from, reply.len());
+                    Count::CookieSent
+                }
+                None => Count::QueueFull,
+            },
+        };
+        io.counters.add(told);
         false
     }
 
@@ -141,10 +139,11 @@ impl Peers {
         now: Instant,
     ) -> Arrived {
         let Some((slot, device, key)) = self.awake_at(index) else {
+            // Before it is admitted: guessed indices spend nobody's budget.
             io.counters.add(Count::HandshakeInvalid);
             return Arrived::Nothing;
         };
-        if !self.shake(slot, from, datagram, io, now) {
+        if !self.admit(from, datagram, io, now) || !self.shake(slot, from, datagram, io, now) {
             return Arrived::Nothing;
         }
         self.flush(slot, from, io, now);
@@ -183,13 +182,11 @@ impl Peers {
     }
 
     fn cookie(&mut self, index: u32, from: Endpoint, datagram: &[u8], io: &mut Io<'_>, now: Instant) {
-        let Some((slot, ..)) = self.awake_at(index) else { return };
-        let Some(awake) = self.wake(slot, now) else { return };
-        let Some(room) = io.transmits.room(HANDSHAKE_BYTES) else {
-            io.counters.add(Count::QueueFull);
-            return;
-        };
-        if awake.noise.receive(from.addr.ip(), datagram, room, now) != Received::Nothing {
+        let found = self.awake_at(index);
+        let awake = found.and_then(|(slot, ..)| self.wake(slot, now));
+        let mut unused = [0; COOKIE_BYTES];
+        let taken = awake.map(|awake| awake.noise.receive(from.addr.ip(), datagram, &mut unused, now));
+        if taken != Some(Received::Nothing) {
             io.counters.add(Count::HandshakeInvalid);
         }
     }

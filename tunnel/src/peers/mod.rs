@@ -3,6 +3,8 @@
 //! Always true: an index, a key or an endpoint leads to one peer; an endpoint moves only when data
 //! of a session decrypts; a peer without cipher state costs no timer.
 
+#[cfg(test)]
+mod attacks;
 mod inbound;
 mod indices;
 mod outbound;
@@ -126,8 +128,6 @@ pub(crate) struct Peers {
     by_index: Indices,
     by_endpoint: HashMap<SocketAddr, PeerSlot>,
     ticks: Ticks,
-    /// When to refill the handshake limiter: set while it has counted something.
-    refill_at: Option<Instant>,
     rehandshakes: Rehandshakes,
     /// The longest datagram we send.
     largest: usize,
@@ -148,7 +148,6 @@ impl Peers {
             by_index: Indices::new(indices),
             by_endpoint: HashMap::new(),
             ticks: Ticks::new(),
-            refill_at: None,
             rehandshakes: Rehandshakes {
                 budget: Budget::default(),
                 per_second: limits.rehandshakes_per_second,
@@ -236,7 +235,7 @@ impl Peers {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.ticks.next(), self.refill_at].into_iter().flatten().min()
+        self.ticks.next()
     }
 
     /// The stored endpoint becomes `endpoint`; whoever was there is not found there any more.

@@ -63,10 +63,6 @@ impl Peers {
     }
 
     pub(crate) fn handle_timeout(&mut self, io: &mut Io<'_>, now: Instant) {
-        if self.refill_at.is_some_and(|at| at <= now) {
-            self.refill_at = None;
-            self.noise.refill();
-        }
         while let Some(mut group) = self.ticks.take(now) {
             group.retain(|&slot| self.tick(slot, io, now));
             self.ticks.put_back(group);

@@ -11,7 +11,7 @@ use protocol::key::WgKey;
 
 use super::wire::Inner;
 use crate::{
-    Config, Limits, Offload, PrivateKey, Shard, Transmit, Tunnel,
+    Config, CookieSecret, Limits, Offload, PrivateKey, Shard, Transmit, Tunnel,
     noise::model::Model,
     packet::{
         Ends,
@@ -46,15 +46,18 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(key: WgKey, limits: Limits, seed: u64, epoch: Instant) -> Self {
+        let (cookies, handshakes) = (CookieSecret::new([9; 32], epoch), limits.handshakes);
+        let noise = Model::new(key, epoch, &cookies, handshakes);
         let config = Config {
             private_key: PrivateKey::new([200; 32]),
             gateway_addrs: INSIDE.map(|addr| addr.parse().unwrap()).into(),
             limits,
             seed,
+            cookies,
             mtu: MTU,
             shard: Shard::default(),
         };
-        let mut tunnel = Tunnel::with_noise(config, Box::new(Model { key, epoch }));
+        let mut tunnel = Tunnel::with_noise(config, Box::new(noise));
         tunnel.set_offload(seed.is_multiple_of(2));
         tunnel.set_echo([INSIDE[0], INSIDE[1], VIP].map(|addr| addr.parse().unwrap()).into());
         Self { tunnel, epoch }

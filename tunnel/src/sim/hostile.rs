@@ -4,16 +4,19 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    device::{Device, key},
+    device::{Device, gateway_key, key},
     dice::Dice,
     gate::{INSIDE, MTU, VIP},
     net::{Flight, Net, gateway},
 };
-use crate::packet::{
-    Ends,
-    icmp::tests::message,
-    tcp::{ACK, FIN, RST, SYN, tests::segment},
-    udp,
+use crate::{
+    noise::cookie::client::prove,
+    packet::{
+        Ends,
+        icmp::tests::message,
+        tcp::{ACK, FIN, RST, SYN, tests::segment},
+        udp,
+    },
 };
 
 /// Where no packet may go, and where one may.
@@ -212,6 +215,9 @@ fn forged(seen: Option<&Flight>, dice: &mut Dice) -> Vec<u8> {
     if kind == 1 && len == 148 {
         let claimed = key(u32::try_from(dice.of(0..12)).unwrap());
         bytes[8..40].copy_from_slice(&claimed.0);
+    }
+    if len == usual && matches!(kind, 1 | 2) && dice.chance(700) {
+        prove(&mut bytes, &gateway_key(), None);
     }
     bytes
 }

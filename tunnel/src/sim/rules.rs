@@ -289,8 +289,10 @@ impl Rules {
 
     /// A datagram came out of the core towards the network.
     pub(super) fn check_sent(&mut self, cause: Cause<'_>, to: SocketAddr, bytes: &[u8], now: Duration) {
-        if wire::kind(bytes) == 2 {
-            self.check_response(cause, to);
+        match wire::kind(bytes) {
+            2 => self.check_response(cause, to),
+            3 => assert!(asks_for_cookie(cause, to), "a cookie was sent that nobody asked for"),
+            _ => {}
         }
         let Some(packet) = wire::plaintext(bytes) else { return };
         let inner = Inner::read(packet).expect("only plain packets reach a device");
@@ -354,6 +356,12 @@ impl Rules {
     pub(super) fn is_idle(&self) -> bool {
         !self.flows.values().any(|flow| flow.way == Way::Paired)
     }
+}
+
+/// Only a handshake message draws a cookie, and to where it came from.
+fn asks_for_cookie(cause: Cause<'_>, to: SocketAddr) -> bool {
+    let Cause::Datagrams(flights) = cause else { return false };
+    flights.iter().any(|flight| flight.from == to && matches!(wire::kind(&flight.bytes), 1 | 2))
 }
 
 impl Way {

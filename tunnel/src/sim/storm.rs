@@ -11,7 +11,7 @@ use super::{
     net::Weather,
     world::World,
 };
-use crate::Limits;
+use crate::{HandshakeLimits, Limits};
 
 /// One world's mixture; chances in a thousand per beat.
 pub(super) struct Plan {
@@ -32,6 +32,7 @@ impl Plan {
         let devices = 2 + dice.of(0..4);
         let per_device = dice.of(32..64);
         let mut up_to = |most| if dice.chance(400) { 0 } else { dice.of(0..most) };
+        let small = |number: usize| u32::try_from(number).unwrap();
         let mischief = [60, 20, 15, 40, 20, 60, 60, 400, 500].map(&mut up_to);
         Self {
             seconds: 5 + up_to(60) as u64,
@@ -44,12 +45,17 @@ impl Plan {
                 admitted_per_device: 2 + up_to(8),
                 dns_per_device: 1 + up_to(4),
                 events: 4 + up_to(60),
+                handshakes: HandshakeLimits {
+                    unverified_per_second: 1 + small(up_to(20)),
+                    verified_per_second: 20,
+                    source_per_second: 5,
+                    cookies_per_second: 20,
+                },
                 queue_bytes: 4000 + up_to(60_000),
                 rehandshakes_per_second: 5,
                 resets_per_second: 20,
                 icmp_per_second: 5,
                 unknown_keys_per_second: 2,
-                ..Limits::default()
             },
             stormy: true,
             dials: 20 + up_to(200),

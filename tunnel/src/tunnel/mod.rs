@@ -88,12 +88,12 @@ impl Output {
 impl Tunnel {
     /// A gateway without peers.
     pub fn new(config: Config) -> Self {
-        let noise = Boring::new(&config.private_key, config.limits.handshakes_per_second);
+        let noise = Boring::new(&config.private_key, &config.cookies, config.limits.handshakes);
         Self::with_noise(config, Box::new(noise))
     }
 
     pub(crate) fn with_noise(config: Config, noise: Box<dyn Noise>) -> Self {
-        let Config { private_key: _, gateway_addrs, limits, seed, mtu, shard } = config;
+        let Config { private_key: _, cookies: _, gateway_addrs, limits, seed, mtu, shard } = config;
         Self {
             peers: Peers::new(noise, Rng::new(seed, shard), &limits, mtu),
             devices: Devices::new(),
