@@ -18,7 +18,7 @@ endif
 # How to run something as root without asking; empty if there is no way.
 ROOT := $(shell if [ "$$(id -u)" = 0 ]; then echo env; elif sudo -n true 2>/dev/null; then echo sudo -n env; fi)
 
-.PHONY: help demo test lint fmt set-up
+.PHONY: help demo test sim lint fmt set-up
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## */  make \1\t/' | expand -t 18
 
@@ -39,6 +39,9 @@ ifneq ($(ROOT),)
 else
 	@echo "== the product as root: SKIPPED, you are not root and sudo asks for a password"
 endif
+
+sim: ## the packet core in fresh seeded storms, on all cores (MINUTES=20; DOORWARD_SIM_SEED=N runs one)
+	DOORWARD_SIM_MINUTES=$(or $(MINUTES),20) cargo test --profile sim -p tunnel --lib -- --ignored --exact sim::long --nocapture
 
 lint: ## formatting and clippy, warnings are errors
 	cargo fmt --all --check

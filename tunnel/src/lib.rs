@@ -22,6 +22,8 @@ mod packet;
 pub mod peer;
 mod peers;
 mod rng;
+#[cfg(test)]
+mod sim;
 mod slab;
 #[cfg(test)]
 mod testing;

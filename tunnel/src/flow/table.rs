@@ -272,10 +272,10 @@ impl Flows {
         }
     }
 
-    /// A draining flow ends with a RST, and soon after the second goodbye.
+    /// A draining flow ends with a RST that stands, and soon after the second goodbye.
     fn after_segment(&mut self, slot: FlowSlot, now: Instant) {
         let Some(flow) = self.flows.get(slot).filter(|flow| flow.state == State::Draining) else { return };
-        if flow.reset() {
+        if flow.reset_stands() {
             self.remove(slot);
         } else if flow.said_goodbye() {
             self.hasten(flow.id, now + LAST_ACK);

@@ -56,6 +56,7 @@ struct Reference {
     isn: u32,
     phase: FlowPhase,
     reset: bool,
+    reset_stands: bool,
     fin_in: bool,
     fin_out: bool,
     ends: Option<Instant>,
@@ -178,6 +179,7 @@ impl Pair {
                     isn,
                     phase: FlowPhase::Held,
                     reset: false,
+                    reset_stands: false,
                     fin_in: false,
                     fin_out: false,
                     ends: self.after(HOLD),
@@ -203,6 +205,7 @@ impl Pair {
         let Some(at) = self.passing(key) else { return assert!(matches!(got, OnSegment::NoFlow)) };
         assert!(matches!(got, OnSegment::Pass(_)));
         self.flows[at].reset |= flags & RST != 0;
+        self.flows[at].reset_stands |= flags & RST != 0;
         self.flows[at].fin_in |= flags & FIN != 0;
         self.drop_if_reset(at);
     }
@@ -219,6 +222,7 @@ impl Pair {
                 let now = self.now;
                 let flow = &mut self.flows[at];
                 flow.reset |= flags & RST != 0;
+                flow.reset_stands = flags & RST != 0;
                 flow.fin_out |= flags & FIN != 0;
                 flow.last_out = now;
                 self.drop_if_reset(at);
@@ -230,7 +234,7 @@ impl Pair {
     }
 
     fn drop_if_reset(&mut self, at: usize) {
-        if self.flows[at].phase == FlowPhase::Draining && self.flows[at].reset {
+        if self.flows[at].phase == FlowPhase::Draining && self.flows[at].reset_stands {
             self.flows.remove(at);
         }
     }
