@@ -13,6 +13,8 @@ mod devices;
 mod event;
 mod filter;
 mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod noise;
 mod outbox;
 mod packet;

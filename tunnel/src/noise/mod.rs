@@ -5,7 +5,8 @@
 mod boring;
 mod initiation;
 mod limiter;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "a cipher for tests panics where it is misused")]
 pub(crate) mod model;
 
 use std::{net::IpAddr, time::Instant};
