@@ -21,6 +21,9 @@ pub mod peerfile;
 pub mod policies;
 pub mod reach;
 pub mod reload;
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 pub mod run;
 pub mod signals;
 pub mod snapshot;
