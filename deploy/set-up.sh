@@ -39,6 +39,7 @@ need openssh-server sshd
 need postgresql '/usr/lib/postgresql/*/bin/initdb'
 need postgresql-client psql
 need nginx-light nginx
+need python3-scapy /usr/lib/python3/dist-packages/scapy   # hostile packets
 need libfaketime '/usr/lib/*/faketime/libfaketimeMT.so.1'
 [ "${1:-}" != fuzz ] || need g++ c++                # libFuzzer comes as C++ source
 

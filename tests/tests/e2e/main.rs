@@ -8,12 +8,14 @@ mod clients;
 mod cut;
 mod files;
 mod fixture;
+mod hostile;
 mod http;
 mod ipv6;
 mod life;
 mod restart;
 mod rights;
 mod smoke;
+mod stuck;
 mod time;
 
 use std::process::ExitCode;
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
         files::TESTS,
         attacks::TESTS,
         http::TESTS,
+        hostile::TESTS,
+        stuck::TESTS,
     ];
     tests::harness::main(modules.concat())
 }

@@ -11,6 +11,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D1", "tunnel", "another_devices_source_is_dropped_and_counted"),
     // Arbitrary inner source addresses are accepted (Nebula 1.9.4).
     ("D2", "tests", "another_source_address_gets_nowhere"),
+    ("D2", "tests", "packets_no_honest_device_sends_are_dropped_by_reason"),
+    ("D2", "tunnel", "every_unit_of_inner_holds"),
     // Mapped addresses reach loopback and link-local of the connector (Tailscale, 2026-08).
     ("D3", "tests", "a_connector_dials_nothing_special_whatever_the_gateway_asks"),
     ("D3", "tests", "a_name_is_dialled_by_the_address_that_was_judged"),
@@ -22,6 +24,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D4", "tests", "removing_the_group_cuts"),
     ("D4", "tests", "removing_the_device_cuts"),
     ("D4", "tests", "a_policy_edit_cuts"),
+    ("D4", "tunnel", "a_removed_device_is_reset_and_then_forgotten"),
+    ("D4", "tunnel", "every_unit_of_tun_holds"),
     // A time window is checked only at connect (firezone#5642).
     ("D6", "tests", "the_end_of_a_time_window_cuts"),
     ("D6", "tests", "a_window_ends_by_local_time_when_the_clocks_go_forward"),
@@ -33,11 +37,13 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D7", "gateway", "a_subnet_never_bypasses_an_app"),
     // Cookies break under load and lock everybody out (firezone#9643).
     ("D8", "tunnel", "under_load_boringtun_asks_for_cookies"),
+    ("D8", "tests", "a_flood_of_handshakes_locks_nobody_out"),
     // A policy taken away and given back leaves clients black-holed (firezone#10068).
     ("D9", "tests", "a_device_restored_at_once_recovers_untouched"),
     // One table for everybody: a noisy device evicts the others (Tailscale's 512 UDP entries).
     ("D10", "tunnel", "limits_refuse_at_once"),
     ("D10", "tunnel", "devices_are_served_in_turn"),
+    ("D10", "tests", "a_device_that_floods_hurts_no_other"),
     // A cut download looks complete: queued data and a clean end (measured).
     ("D12", "tests", "nothing_queued_arrives_after_a_cut"),
     ("D12", "gateway", "a_cut_resets_an_answer_under_way_on_both_sides"),
@@ -49,8 +55,10 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D13", "gateway", "two_flows_from_one_port_get_each_its_own_socket"),
     // An old handshake initiation, replayed after a restart, moves the victim's endpoint.
     ("D14", "tunnel", "an_old_initiation_is_refused_and_the_endpoint_stays"),
+    ("D14", "tests", "an_old_initiation_gets_nowhere_after_a_restart"),
     // The forced handshake as an amplifier.
     ("D15", "tunnel", "forced_handshakes_are_rare"),
+    ("D15", "tests", "forged_data_makes_no_amplifier"),
     // Client-sent identity headers reach the app (oauth2-proxy CVE-2025-64484).
     ("H1", "tests", "forged_identity_headers_never_arrive"),
     // The path that was decided is not the path that is forwarded (Oathkeeper, Envoy, heimdall).
