@@ -1,12 +1,15 @@
-"""One device's flood of one kind into its tunnel interface wg0, until the program is ended."""
+"""One device's flood of one kind into its tunnel interface wg0, RATE packets a second, until the program
+is ended: far above every limit of a device, and below what fills the socket that all devices share."""
 
 import itertools
 import socket
 import sys
+import time
 
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.packet import Raw
 
+RATE = 3000
 KIND, V4, DESK, PORT = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 
 
@@ -28,7 +31,9 @@ packets = [bytes(packet(number)) for number in range(4000)]
 out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 out.bind(("wg0", 0x0800))
 print("flooding", flush=True)
-for raw in itertools.cycle(packets):
+start = time.monotonic()
+for number, raw in enumerate(itertools.cycle(packets)):
+    time.sleep(max(0.0, start + number / RATE - time.monotonic()))
     try:
         out.send(raw)
     except OSError as error:

@@ -110,7 +110,7 @@ fn datagrams_no_honest_peer_sends_are_dropped_by_reason() -> Result<()> {
     Ok(())
 }
 
-/// D10: SYNs, stray segments, UDP and fragments, as fast as one device can.
+/// D10: SYNs, stray segments, UDP and fragments, thousands a second from one device.
 fn a_device_that_floods_hurts_no_other() -> Result<()> {
     let scene = two_of_staff()?;
     let (laptop, phone) = (scene.device("laptop")?, scene.device("phone")?);
