@@ -54,7 +54,7 @@ fmt: ## formats the sources
 	cargo fmt --all --manifest-path fuzz/Cargo.toml
 
 bench-%: PROFILE := release
-bench-%: set-up ## one benchmark by name: restart, failover, cut (ARGS=--help explains; bench/README.md)
+bench-%: set-up ## one benchmark by name: restart, failover, cut, policy, relay (ARGS=--help explains; bench/README.md)
 	cargo build --profile $(PROFILE:debug=dev) --workspace --bins
 	@$(TARGET)/$(PROFILE)/bench $* --profile $(PROFILE) --commit "$$(git describe --always --dirty)" $(ARGS)
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// Samples of one thing, in milliseconds.
+/// Samples of one thing, in milliseconds unless its owner says otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Series(Vec<f64>);
 
@@ -14,6 +14,11 @@ impl Series {
         sorted.sort_by(f64::total_cmp);
         let rank = (part * sorted.len() as f64).ceil().max(1.0);
         sorted.get(rank as usize - 1).copied()
+    }
+
+    /// All samples of several.
+    pub fn joined(all: &[Self]) -> Self {
+        Self(all.iter().flat_map(|series| &series.0).copied().collect())
     }
 }
 

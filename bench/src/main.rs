@@ -3,18 +3,25 @@
 //! Always true: figures come with the machine and the commit, and those of a debug build say so.
 
 mod client;
-mod cut;
+mod cpu;
+mod decisions;
 mod failover;
 mod figures;
+mod grid;
+mod hostile;
+mod load;
 mod machine;
+mod relay;
 mod restart;
+mod revoke;
+mod service;
 mod stopwatch;
+mod tunnel;
 
-use std::{num::NonZeroU16, process::ExitCode};
+use std::{fmt::Display, num::NonZeroU16, process::ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
-use figures::Table;
 use machine::Machine;
 use tests::{harness, sandbox};
 
@@ -23,7 +30,7 @@ use tests::{harness, sandbox};
 #[command(name = "bench", max_term_width = 100)]
 struct Options {
     #[command(subcommand)]
-    what: What,
+    command: Command,
     /// What the programs beside this one were built for; must be said if it is not release
     #[arg(long, global = true, value_enum, default_value_t = Profile::Release)]
     profile: Profile,
@@ -32,8 +39,28 @@ struct Options {
     commit: String,
 }
 
+/// What this program does.
+#[derive(Debug, Clone, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Measure(What),
+    /// The service at the other end of `revoke`, which starts it itself
+    #[command(hide = true)]
+    Serve {
+        /// Where it listens
+        #[arg(long)]
+        port: u16,
+    },
+    /// The gateway's end of `relay`, which starts it itself
+    #[command(hide = true)]
+    RelayGateway(relay::Role),
+    /// A path with delay, loss and a rate, wherever it is started: `relay` has one of its own
+    #[command(hide = true)]
+    Wan(relay::Wide),
+}
+
 /// The benchmarks. Later ones join here.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum What {
     /// Kill the gateway, start it again: until a stock client works again
     Restart {
@@ -47,15 +74,41 @@ enum What {
         #[arg(long, default_value = "10")]
         rounds: NonZeroU16,
     },
-    /// Change a fact: until every open connection that lost its right is reset
-    Cut {
+    /// End a right: until every open connection that needed it is reset
+    Revoke {
         /// How often, for each cause
-        #[arg(long, default_value = "5")]
+        #[arg(long, default_value = "1")]
         rounds: NonZeroU16,
         /// Connections open each time
-        #[arg(long, default_value = "100")]
+        #[arg(long, default_value = "10000")]
         flows: NonZeroU16,
     },
+    /// Bytes, small requests and connections through the tunnel, beside other WireGuard gateways
+    Tunnel(tunnel::Options),
+    /// Copy a TCP connection to another, and over the connector link: rates and CPU seconds
+    Relay(relay::Options),
+    /// One device floods the gateway: how much slower another one gets
+    Hostile(hostile::Options),
+    /// Ask the policy engine, and Cedar's own authorizer, in this process
+    Policy {
+        /// How often
+        #[arg(long, default_value = "10")]
+        rounds: NonZeroU16,
+        /// No more policies than this
+        #[arg(long, default_value = "100000")]
+        largest: usize,
+    },
+}
+
+impl What {
+    /// Whether it needs hosts of its own.
+    fn is_in_the_sandbox(&self) -> bool {
+        match self {
+            Self::Restart { .. } | Self::Failover { .. } | Self::Revoke { .. } => true,
+            Self::Tunnel(_) | Self::Relay(_) | Self::Hostile(_) => true,
+            Self::Policy { .. } => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,7 +122,13 @@ const BUILT: Profile = if cfg!(debug_assertions) { Profile::Debug } else { Profi
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    match sandbox::enter().and_then(|()| run(&options)) {
+    let outcome = match &options.command {
+        Command::Measure(what) => run(what, &options),
+        Command::Serve { port } => service::run(*port).map(|never| match never {}),
+        Command::RelayGateway(role) => relay::serve(role.clone()),
+        Command::Wan(wide) => relay::wan(wide),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");
@@ -78,14 +137,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<()> {
+fn run(what: &What, options: &Options) -> Result<()> {
+    if what.is_in_the_sandbox() {
+        sandbox::enter()?;
+    }
     ensure!(
         options.profile == BUILT,
         "these are {BUILT:?} programs: build for {:?}, or say --profile if that is meant",
         options.profile
     );
     let before = Machine::here()?;
-    let table = harness::watch(|| measure(options.what)).map_err(anyhow::Error::msg)?;
+    let table = harness::watch(|| measure(what)).map_err(anyhow::Error::msg)?;
     if BUILT == Profile::Debug {
         println!("**DEBUG BUILD: these figures say nothing about the product's speed.**\n");
     }
@@ -94,10 +156,14 @@ fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(what: What) -> Result<Table> {
-    match what {
-        What::Restart { rounds } => restart::measure(rounds.get()),
-        What::Failover { rounds } => failover::measure(rounds.get()),
-        What::Cut { rounds, flows } => cut::measure(rounds.get(), flows.get()),
-    }
+fn measure(what: &What) -> Result<Box<dyn Display>> {
+    Ok(match what {
+        What::Restart { rounds } => Box::new(restart::measure(rounds.get())?),
+        What::Failover { rounds } => Box::new(failover::measure(rounds.get())?),
+        What::Revoke { rounds, flows } => Box::new(revoke::measure(rounds.get(), flows.get())?),
+        What::Policy { rounds, largest } => Box::new(decisions::measure(rounds.get(), *largest)?),
+        What::Tunnel(options) => Box::new(tunnel::measure(options)?),
+        What::Relay(options) => Box::new(relay::measure(options)?),
+        What::Hostile(options) => Box::new(hostile::measure(options)?),
+    })
 }

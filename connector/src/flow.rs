@@ -3,13 +3,7 @@
 //! Always true: a flow has a seat or is refused; a flow that did not end cleanly is reset on both
 //! sides; a flow whose address the rules no longer permit is cut.
 
-use std::{
-    fmt,
-    future::pending,
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{fmt, future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use protocol::{
     link::{Frame, Open, Outcome, StreamEnd},
@@ -24,7 +18,7 @@ use tokio::{
 use crate::{
     agent::Agent,
     dial::{self, Site},
-    relay::{self, Traffic},
+    relay::{self, Side, Traffic},
     wire::{self, FlowStream, FrameReader, WireError},
 };
 
@@ -79,8 +73,8 @@ pub(crate) async fn serve(agent: Arc<Agent>, mut stream: FlowStream) {
         %target,
         resolved = record.resolved.map(tracing::field::display),
         result = %ending,
-        sent = record.traffic.sent.load(Ordering::Relaxed),
-        received = record.traffic.received.load(Ordering::Relaxed),
+        sent = record.traffic.back(),
+        received = record.traffic.forth(),
         ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         "flow"
     );
@@ -112,7 +106,7 @@ async fn carry(
         biased;
         () = forbidden(&mut site, address) => Err(StreamEnd::NotAllowed),
         () = agent.cut.cancelled() => Err(StreamEnd::Leaving),
-        ended = relay::run(&mut stream, &mut socket, &record.traffic) => ended,
+        ended = relay::link(&mut socket, &mut stream, &record.traffic) => ended.map_err(end_of),
     };
     Ok(conclude(stream, socket, ended))
 }
@@ -141,6 +135,13 @@ fn conclude(mut stream: FlowStream, socket: TcpStream, ended: Result<(), StreamE
             stream.abort(end);
             Ending::Reset(end)
         }
+    }
+}
+
+fn end_of(side: Side) -> StreamEnd {
+    match side {
+        Side::Near => StreamEnd::TargetReset,
+        Side::Far => StreamEnd::Cut,
     }
 }
 

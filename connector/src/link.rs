@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     agent::Agent,
     flow,
-    quic::{self, SERVER_NAME, explain},
+    quic::{self, MAX_STREAMS, SERVER_NAME, explain},
     wire::{self, FlowStream, FrameReader, WireError},
 };
 
@@ -59,7 +59,9 @@ pub(crate) async fn run(
     leaving: &CancellationToken,
 ) -> Result<(), LinkError> {
     let endpoint = endpoint(gateway)?;
-    let connecting = endpoint.connect_with(agent.client.clone(), gateway, SERVER_NAME)?;
+    let mut client = agent.client.clone();
+    client.transport_config(quic::transport(MAX_STREAMS, gateway));
+    let connecting = endpoint.connect_with(client, gateway, SERVER_NAME)?;
     let Some(connected) = leaving.run_until_cancelled(timeout(SET_UP, connecting)).await else {
         return Ok(());
     };
@@ -88,7 +90,9 @@ fn endpoint(gateway: SocketAddr) -> io::Result<Endpoint> {
     };
     let socket = std::net::UdpSocket::bind(any)?;
     quic::widen(&socket);
-    Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(quinn::TokioRuntime))
+    let mut config = EndpointConfig::default();
+    quic::take_long_datagrams(&mut config);
+    Endpoint::new(config, None, socket, Arc::new(quinn::TokioRuntime))
 }
 
 struct Control {

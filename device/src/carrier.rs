@@ -3,17 +3,17 @@
 //! Always true: only AllowedIPs pass, either way; one call moves a bounded number of packets.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Instant,
 };
 
 use netio::{
     poll::Poller,
-    tun::{Batch, Tun},
-    udp::{BindError, RecvBatch, SendBatch, UdpSockets},
+    tun::{self, Batch, Tun},
+    udp::{BindError, RecvBatch, Train, UdpSockets},
 };
-use tunnel::peer::Client;
+use tunnel::{MAX_PARTS, Transmit, peer::Client};
 
 use crate::{allowed::Allowed, config::Config};
 
@@ -21,11 +21,8 @@ use crate::{allowed::Allowed, config::Config};
 /// direction starves the other.
 const BATCH: usize = 64;
 
-/// What WireGuard adds to a packet, generously (header, tag, padding: 48 bytes).
-const OVERHEAD: usize = 80;
-
-/// Room for what a gateway sends whose MTU is an ordinary line's and ours is less.
-const DATAGRAM: usize = 2048;
+/// The same for trains of datagrams, each of up to 64 KiB.
+const TRAINS: usize = 16;
 
 /// We have one socket.
 const SOCKET: usize = 0;
@@ -38,7 +35,6 @@ pub struct Carrier {
     allowed: Allowed,
     packets: Batch,
     inbox: RecvBatch,
-    outbox: SendBatch,
 }
 
 /// Opens the socket datagrams to `endpoint` leave by, on the host.
@@ -52,16 +48,15 @@ pub fn bind(endpoint: SocketAddr) -> Result<UdpSockets, BindError> {
 
 impl Carrier {
     /// Joins the two ends.
-    pub fn new(config: &Config, client: Client, tun: Tun, udp: UdpSockets) -> Self {
-        let mtu = usize::from(config.interface.mtu);
+    pub fn new(config: &Config, mut client: Client, tun: Tun, udp: UdpSockets) -> Self {
+        client.set_offload(tun.offload());
         Self {
             client,
             tun,
             udp,
             allowed: Allowed::new(&config.peer.allowed_ips),
-            packets: Batch::new(BATCH, mtu),
-            inbox: RecvBatch::new(BATCH, DATAGRAM.max(mtu + OVERHEAD)),
-            outbox: SendBatch::default(),
+            packets: Batch::new(BATCH),
+            inbox: RecvBatch::new(TRAINS),
         }
     }
 
@@ -74,8 +69,8 @@ impl Carrier {
     /// The command has sent packets.
     pub fn command_sent(&mut self, now: Instant) -> io::Result<()> {
         self.tun.read_batch(&mut self.packets)?;
-        for packet in self.packets.packets().filter(|packet| self.allowed.target(packet)) {
-            self.client.handle_tun(packet, now);
+        for (offload, packet) in self.packets.packets().filter(|(_, packet)| self.allowed.target(packet)) {
+            self.client.handle_tun(left(offload), packet, now);
         }
         self.flush();
         Ok(())
@@ -84,8 +79,8 @@ impl Carrier {
     /// The gateway has sent datagrams.
     pub fn gateway_sent(&mut self, now: Instant) -> io::Result<()> {
         self.udp.recv_batch(SOCKET, &mut self.inbox)?;
-        for (from, datagram) in self.inbox.datagrams() {
-            self.client.handle_datagram(from, datagram, now);
+        for (from, segment, bytes) in self.inbox.trains() {
+            self.client.handle_datagrams(from, segment, bytes, now);
         }
         self.flush();
         Ok(())
@@ -108,17 +103,32 @@ impl Carrier {
     }
 
     fn flush(&mut self) {
-        while let Some(transmit) = self.client.poll_transmit() {
-            self.outbox.push(SOCKET, transmit.to, transmit.bytes);
-        }
-        // A datagram the host cannot send now is lost, as on any network; the tunnel's timers and
-        // the command's TCP send it again.
-        self.udp.send_batch(&mut self.outbox);
-        while let Some(packet) = self.client.poll_tun() {
-            if self.allowed.source(packet) {
-                // The kernel refuses what is no valid packet; it is the gateway's loss.
-                drop(self.tun.write_packet(packet));
+        let train = |Transmit { to, bytes, segment, .. }| Train { socket: SOCKET, to, bytes, segment };
+        // A datagram the host cannot send now is lost, as on any network; the tunnel's timers and the
+        // command's TCP send it again.
+        self.udp.send(self.client.transmits().map(train));
+        self.client.clear_transmits();
+        let mut room = [IoSlice::new(&[]); MAX_PARTS];
+        for packet in self.client.packets() {
+            if !packet.parts().next().is_some_and(|first| self.allowed.source(first)) {
+                continue;
             }
+            let parts =
+                packet.parts().zip(&mut room).map(|(part, slice)| *slice = IoSlice::new(part)).count();
+            let tunnel::ToKernel { v6, ip_head, head, segment, .. } = packet;
+            let parts = room.get(..parts).unwrap_or_default();
+            // The kernel refuses what is no valid packet; it is the gateway's loss.
+            drop(self.tun.write(&tun::Packet { v6, ip_head, head, segment, parts }));
         }
+        self.client.clear_packets();
     }
+}
+
+/// What the kernel left to do, in the tunnel's words.
+fn left(offload: tun::Offload) -> tunnel::Offload {
+    let checksum = match offload.checksum {
+        tun::Checksum::Complete => tunnel::Checksum::Complete,
+        tun::Checksum::Partial => tunnel::Checksum::Partial,
+    };
+    tunnel::Offload { checksum, segment: offload.segment }
 }

@@ -94,6 +94,7 @@ fn network(config: &Config) -> device_ns::Spec {
         addresses: config.interface.addresses.clone(),
         routes: config.peer.allowed_ips.clone(),
         mtu: config.interface.mtu,
+        offload: true,
         dns: config.interface.dns.clone(),
         search: config.interface.search.clone(),
     }

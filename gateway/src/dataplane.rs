@@ -1,10 +1,11 @@
 //! The one thread that owns the UDP sockets, the TUN and the tunnel core: poll, batch, hand on.
 //! It does not decide: it emits what happened and obeys commands.
-//! Always true: nothing here blocks but the poll, and every queue out of it is bounded.
+//! Always true: nothing here blocks but the poll, every queue out of it is bounded, and what came before a
+//! command has left before it is obeyed: nothing of a flow leaves after its cut.
 
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, IoSlice},
     net::IpAddr,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -13,12 +14,12 @@ use std::{
 use netio::{
     poll::{Poller, Waker},
     tun::{self, Tun},
-    udp::{RecvBatch, SendBatch, UdpSockets},
+    udp::{RecvBatch, Train, UdpSockets},
 };
 use protocol::id::DeviceId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
-use tunnel::{Event, FlowId, FlowKey, PeerSpec, Refusal, Tunnel, Verdict};
+use tunnel::{Event, FlowId, FlowKey, MAX_PARTS, PeerSpec, Refusal, Transmit, Tunnel, Verdict};
 
 use crate::peerfile::Known;
 
@@ -28,8 +29,8 @@ const COMMANDS: usize = 4096;
 const EVENTS: usize = 4096;
 /// Datagrams, packets or commands handled before the other descriptors get their turn.
 const TURN: usize = 64;
-/// No WireGuard datagram or packet is longer.
-const LONGEST: usize = 65_536;
+/// The same for trains of datagrams, each of up to 64 KiB.
+const TRAINS: usize = 16;
 /// The TUN's token; the UDP sockets have their positions.
 const TUN: u64 = 1 << 32;
 
@@ -143,9 +144,10 @@ pub struct Running {
 }
 
 /// Starts the thread over its descriptors.
-pub fn start(tunnel: Tunnel, sockets: UdpSockets, tun: Tun) -> io::Result<Running> {
+pub fn start(mut tunnel: Tunnel, sockets: UdpSockets, tun: Tun) -> io::Result<Running> {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (outbox, events) = mpsc::channel(EVENTS);
+    tunnel.set_offload(tun.offload());
     let poller = Poller::new()?;
     poller.add(&tun, TUN)?;
     for (token, socket) in (0..).zip(sockets.iter()) {
@@ -159,9 +161,9 @@ pub fn start(tunnel: Tunnel, sockets: UdpSockets, tun: Tun) -> io::Result<Runnin
         poller,
         inbox,
         outbox,
-        received: RecvBatch::new(TURN, LONGEST),
-        read: tun::Batch::new(TURN, LONGEST),
-        out: SendBatch::default(),
+        received: RecvBatch::new(TRAINS),
+        read: tun::Batch::new(TURN),
+        ready: Vec::new(),
         kept: None,
         lost: Lost::default(),
     };
@@ -174,6 +176,8 @@ pub fn start(tunnel: Tunnel, sockets: UdpSockets, tun: Tun) -> io::Result<Runnin
 struct Lost {
     datagrams: u64,
     packets: u64,
+    /// Trains it would not cut.
+    trains: u64,
 }
 
 struct Worker {
@@ -185,7 +189,7 @@ struct Worker {
     outbox: mpsc::Sender<Event>,
     received: RecvBatch,
     read: tun::Batch,
-    out: SendBatch,
+    ready: Vec<u64>,
     /// An event the shell had no room for; the core keeps the ones behind it.
     kept: Option<Event>,
     lost: Lost,
@@ -198,22 +202,25 @@ impl Worker {
     fn run(mut self) -> io::Result<()> {
         loop {
             let timeout = self.timeout();
-            let ready: Vec<u64> = self.poller.wait(timeout)?.collect();
-            for token in ready {
-                match usize::try_from(token) {
-                    Ok(socket) if token != TUN => self.receive(socket)?,
+            self.ready.clear();
+            self.ready.extend(self.poller.wait(timeout)?);
+            for at in 0..self.ready.len() {
+                match self.ready.get(at).map(|&token| (token, usize::try_from(token))) {
+                    Some((token, Ok(socket))) if token != TUN => self.receive(socket)?,
                     _ => self.read_tun()?,
                 }
-            }
-            if !self.obey() {
                 self.flush();
-                return Ok(());
             }
             let now = Instant::now();
+            let go_on = self.obey(now);
             if self.tunnel.poll_timeout().is_some_and(|due| due <= now) {
                 self.tunnel.handle_timeout(now);
             }
             self.flush();
+            self.tell();
+            if !go_on {
+                return Ok(());
+            }
         }
     }
 
@@ -235,8 +242,8 @@ impl Worker {
             Err(error) => return Err(error),
         }
         let now = Instant::now();
-        for (from, datagram) in self.received.datagrams() {
-            self.tunnel.handle_datagram(socket, from, datagram, now);
+        for (from, segment, bytes) in self.received.trains() {
+            self.tunnel.handle_datagrams(socket, from, segment, bytes, now);
         }
         Ok(())
     }
@@ -244,18 +251,18 @@ impl Worker {
     fn read_tun(&mut self) -> io::Result<()> {
         self.tun.read_batch(&mut self.read)?;
         let now = Instant::now();
-        for packet in self.read.packets() {
-            self.tunnel.handle_tun(packet, now);
+        for (offload, packet) in self.read.packets() {
+            self.tunnel.handle_tun(left(offload), packet, now);
         }
         Ok(())
     }
 
     /// Obeys what waits, up to a turn; `false` when it is time to end.
-    fn obey(&mut self) -> bool {
+    fn obey(&mut self, now: Instant) -> bool {
         for _ in 0..TURN {
             match self.inbox.try_recv() {
                 Ok(Command::Stop) | Err(mpsc::error::TryRecvError::Disconnected) => return false,
-                Ok(command) => self.command(command, Instant::now()),
+                Ok(command) => self.command(command, now),
                 Err(mpsc::error::TryRecvError::Empty) => return true,
             }
         }
@@ -284,18 +291,27 @@ impl Worker {
         }
     }
 
-    /// Hands out everything the core has for the network, the kernel and the shell.
+    /// Hands out everything the core has for the network and the kernel, from where it lies.
     fn flush(&mut self) {
-        while let Some(transmit) = self.tunnel.poll_transmit() {
-            self.out.push(transmit.socket, transmit.to, transmit.bytes);
-            if self.out.len() >= TURN {
-                self.lost.datagrams += self.sockets.send_batch(&mut self.out).dropped;
-            }
+        let train = |Transmit { socket, to, bytes, segment }| Train { socket, to, bytes, segment };
+        let sent = self.sockets.send(self.tunnel.transmits().map(train));
+        self.tunnel.clear_transmits();
+        self.lost.datagrams += sent.dropped;
+        self.lost.trains += sent.unsegmented;
+        let mut room = [IoSlice::new(&[]); MAX_PARTS];
+        for packet in self.tunnel.packets() {
+            let parts =
+                packet.parts().zip(&mut room).map(|(part, slice)| *slice = IoSlice::new(part)).count();
+            let tunnel::ToKernel { v6, ip_head, head, segment, .. } = packet;
+            let parts = room.get(..parts).unwrap_or_default();
+            let written = self.tun.write(&tun::Packet { v6, ip_head, head, segment, parts });
+            self.lost.packets += if written.is_ok() { 0 } else { parts.len() as u64 };
         }
-        self.lost.datagrams += self.sockets.send_batch(&mut self.out).dropped;
-        while let Some(packet) = self.tunnel.poll_tun() {
-            self.lost.packets += u64::from(self.tun.write_packet(packet).is_err());
-        }
+        self.tunnel.clear_packets();
+    }
+
+    /// Hands out what the shell must know.
+    fn tell(&mut self) {
         while let Some(event) = self.kept.take().or_else(|| self.tunnel.poll_event()) {
             match self.outbox.try_send(event) {
                 Ok(()) => {}
@@ -321,6 +337,8 @@ impl Worker {
             self.tunnel.counters().iter().map(|(what, count)| (what.name().to_owned(), count)).collect();
         counters.insert("datagrams_unsent".to_owned(), self.lost.datagrams);
         counters.insert("datagrams_too_long".to_owned(), self.received.truncated());
+        counters.insert("packets_malformed".to_owned(), self.read.malformed());
+        counters.insert("trains_uncut".to_owned(), self.lost.trains);
         counters.insert("packets_unwritten".to_owned(), self.lost.packets);
         let peers = self.tunnel.peers().into_iter().map(peer).collect();
         Report { peers, counters, flows: self.tunnel.flows().len() }
@@ -329,6 +347,15 @@ impl Worker {
     fn known(&self) -> Known {
         Known { endpoints: self.tunnel.endpoints(), stamps: self.tunnel.stamps() }
     }
+}
+
+/// What the kernel left to do, in the core's words.
+fn left(offload: tun::Offload) -> tunnel::Offload {
+    let checksum = match offload.checksum {
+        tun::Checksum::Complete => tunnel::Checksum::Complete,
+        tun::Checksum::Partial => tunnel::Checksum::Partial,
+    };
+    tunnel::Offload { checksum, segment: offload.segment }
 }
 
 fn transient(error: &io::Error) -> bool {

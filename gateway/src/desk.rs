@@ -92,6 +92,7 @@ impl Desk {
         let tunnel = self.data_plane.report().await.ok_or("the data plane has ended")?;
         let snapshot = self.live.snapshot();
         let engine = snapshot.engine();
+        let shadow = engine.shadow();
         let (denials, latest_denials) = self.denials.report();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -101,7 +102,9 @@ impl Desk {
                 fingerprint: engine.fingerprint(),
                 count: engine.len(),
                 lints: engine.lints().iter().map(ToString::to_string).collect(),
-                mismatches: engine.shadow_mismatches(),
+                compared: shadow.compared,
+                not_compared: shadow.dropped,
+                mismatches: shadow.mismatches,
             },
             tunnel,
             flows: self.flows.rows(),

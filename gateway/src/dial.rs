@@ -10,7 +10,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use connector::dial::Site;
+use connector::{
+    dial::Site,
+    relay::{self, Side, Traffic},
+};
 use protocol::{id::ConnectorId, link::Outcome};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -74,6 +77,14 @@ pub enum Upstream {
 }
 
 impl Upstream {
+    /// Copies between `device` and it until both have ended, or one was reset.
+    pub async fn relay(&mut self, device: &mut TcpStream, traffic: &Traffic) -> Result<(), Side> {
+        match self {
+            Self::Tcp(direct) => direct.relay(device, traffic).await,
+            Self::Link(stream) => stream.relay(device, traffic).await,
+        }
+    }
+
     /// Ends it with a reset.
     pub fn abort(self) {
         match self {
@@ -102,6 +113,12 @@ pub struct Direct {
 impl Direct {
     fn new(stream: TcpStream) -> Self {
         Self { stream, sent_end: false, got_end: false }
+    }
+
+    async fn relay(&mut self, device: &mut TcpStream, traffic: &Traffic) -> Result<(), Side> {
+        relay::tcp(device, &mut self.stream, traffic).await?;
+        (self.sent_end, self.got_end) = (true, true);
+        Ok(())
     }
 }
 

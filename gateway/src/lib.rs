@@ -25,6 +25,7 @@ pub mod reload;
 #[path = "../../fuzz/replay.rs"]
 mod replay;
 pub mod run;
+pub mod shadow;
 pub mod signals;
 pub mod snapshot;
 pub mod socket;

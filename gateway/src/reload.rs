@@ -9,7 +9,7 @@ use std::{
 };
 
 use connector::dial::Site;
-use policy::PolicyFile;
+use policy::{PolicyFile, Shadow};
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -56,6 +56,8 @@ pub enum Scope {
     Policies,
     /// The policies, because the folder changed: refused if a forbid would go.
     WatchedPolicies,
+    /// Nothing: what is in force is put in force again, so that everything open is asked again.
+    Again,
 }
 
 type Request = (Scope, oneshot::Sender<Result<Loaded, String>>);
@@ -71,6 +73,13 @@ impl Reloader {
         let gone = |_| "the gateway is shutting down".to_owned();
         self.0.send((scope, sender)).await.map_err(|_| gone(()))?;
         answer.await.map_err(|_| gone(()))?
+    }
+
+    /// Has everything open asked again; blocks while the queue is full.
+    pub fn ask_again(&self) {
+        let (sender, _) = oneshot::channel();
+        // A gateway that is shutting down closes everything anyway.
+        let _ = self.0.blocking_send((Scope::Again, sender));
     }
 }
 
@@ -145,6 +154,7 @@ pub struct Loader {
     data_plane: DataPlane,
     dialer: Dialer,
     registry: Option<Registry>,
+    shadow: Shadow,
     requests: mpsc::Receiver<Request>,
 }
 
@@ -157,9 +167,11 @@ impl Loader {
         data_plane: DataPlane,
         dialer: Dialer,
         registry: Option<Registry>,
+        shadow: Shadow,
     ) -> (Self, Reloader) {
         let (sender, requests) = mpsc::channel(REQUESTS);
-        (Self { path, files, live, data_plane, dialer, registry, requests }, Reloader(sender))
+        files.policies.engine().watch(&shadow);
+        (Self { path, files, live, data_plane, dialer, registry, shadow, requests }, Reloader(sender))
     }
 
     /// Serves requests, and watches the policy folder if the configuration says so.
@@ -197,6 +209,7 @@ impl Loader {
         let read = tokio::task::spawn_blocking(move || match scope {
             Scope::All => Files::read(&path, Some(&files.policies)),
             Scope::Policies | Scope::WatchedPolicies => files.with_policies(),
+            Scope::Again => Ok(files),
         });
         let files = read.await.map_err(|error| format!("the load failed: {error}"))??;
         if let Some(fixed) = fixed_difference(&self.files.config, &files.config) {
@@ -213,6 +226,7 @@ impl Loader {
             ));
         }
         let local = files.local().map_err(|error| error.to_string())?;
+        files.policies.engine().watch(&self.shadow);
         let cut = self.put(&files, local).await;
         let warnings = files.warnings();
         self.files = files;

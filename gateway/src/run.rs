@@ -36,6 +36,7 @@ use crate::{
     names::Names,
     peerfile,
     reload::{self, Files, Loader, Reloader, Scope},
+    shadow,
     signals::{Signals, Told},
     socket::ControlSocket,
     unknown::Unknown,
@@ -80,8 +81,10 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let unpaired = accept(net.listeners, &flows, &data_plane)?;
     tokio::spawn(live.clone().watch_clock());
     let state = files.config.gateway.state.clone();
+    let (shadow, samples) = shadow::new();
     let (loader, reloader) =
-        Loader::new(path, files, live.clone(), data_plane.clone(), dialer, registry.clone());
+        Loader::new(path, files, live.clone(), data_plane.clone(), dialer, registry.clone(), shadow);
+    shadow::start(samples, reloader.clone()).context("a thread")?;
     tokio::spawn(loader.run());
     let desk = Desk {
         started: Timestamp::from_system(SystemTime::now()),
@@ -149,6 +152,7 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
         gateway_v6: config.tunnel.gateway_v6(),
         device_nets: config.tunnel.nets().to_vec(),
         proxy_port: PROXY_PORT,
+        offload: true,
     })?;
     for note in &net.notes {
         tracing::warn!("{note}");
@@ -159,6 +163,7 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
         limits: tunnel::Limits::default(),
         seed: seed()?,
         mtu: mtu.into(),
+        shard: tunnel::Shard::default(),
     });
     let now = std::time::Instant::now();
     let snapshot = live.snapshot();

@@ -45,6 +45,10 @@ pub struct Status {
     pub limits: BTreeMap<String, u64>,
 }
 
+/// What a person does about a mismatch.
+const DOUBT: &str = "the index of the policies contradicted Cedar's authorizer, which decides alone now, slowly; \
+                     the log names the policy: report it, and restart when a release mends it";
+
 /// The policies in force.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Policies {
@@ -54,7 +58,11 @@ pub struct Policies {
     pub count: usize,
     /// What the linter says.
     pub lints: Vec<String>,
-    /// Decisions in which the index and Cedar's own authorizer differed: must be 0.
+    /// Decisions of the index that were compared with Cedar's own authorizer.
+    pub compared: u64,
+    /// Decisions that were due to be, but too many were waiting.
+    pub not_compared: u64,
+    /// Those in which the two differed: must be 0. Above it Cedar's authorizer decides alone.
     pub mismatches: u64,
 }
 
@@ -83,6 +91,9 @@ impl Display for Status {
         )?;
         for note in self.notes.iter().chain(&self.policies.lints) {
             writeln!(f, "note: {note}")?;
+        }
+        if self.policies.mismatches > 0 {
+            writeln!(f, "DEGRADED: {DOUBT}")?;
         }
         self.peers(f)?;
         self.open(f)?;

@@ -47,6 +47,8 @@ pub struct Spec {
     pub routes: Vec<IpNet>,
     /// MTU of the TUN.
     pub mtu: u16,
+    /// Whether the TUN may leave checksums and segmentation to us.
+    pub offload: bool,
     /// Its name servers; none means that no name resolves.
     pub dns: Vec<IpAddr>,
     /// Domains tried for short names.
@@ -176,7 +178,7 @@ pub fn spawn(spec: &Spec, command: &[OsString]) -> Result<DeviceNet, SpawnError>
     let mut fds = fds.into_iter();
     let Some(tun) = fds.next() else { return Err(helper.failed(lost(&"the helper sent no TUN")).into()) };
     let sockets = Sockets(fds.map(File::from).collect());
-    let tun = Tun::from_fd(tun, report.vnet_hdr);
+    let tun = Tun::from_fd(tun, report.tun);
     let command = Running { keeper: helper.child, channel: Some(helper.channel) };
     Ok(DeviceNet { tun, sockets, command, notes: report.notes })
 }
@@ -188,7 +190,7 @@ pub(crate) fn inside(spec: &Spec, command: &[OsString], channel: &Channel) -> Re
     keep_mounts_private()?;
     let (tun, notes) = configure(spec)?;
     resolver::install(&spec.dns, &spec.search)?;
-    let report = Report { vnet_hdr: tun.has_vnet_hdr(), notes };
+    let report = Report { tun: tun.agreed(), notes };
     let helper_failed = |error: io::Error| SetUpError::new(Step::Helper, error, "try again");
     let sockets = Sockets::open();
     let fds: Vec<_> = [tun.as_fd()].into_iter().chain(sockets.0.iter().map(AsFd::as_fd)).collect();
@@ -214,7 +216,7 @@ fn keep_mounts_private() -> Result<(), SetUpError> {
 }
 
 fn configure(spec: &Spec) -> Result<(Tun, Vec<String>), SetUpError> {
-    let tun = Tun::create(INTERFACE)?;
+    let tun = Tun::create(INTERFACE, spec.offload)?;
     let wants_v6 = spec.addresses.iter().any(IpAddr::is_ipv6);
     let settings = ["disable_ipv6", "accept_ra", "router_solicitations"]
         .map(|name| (format!("net/ipv6/conf/{INTERFACE}/{name}"), "0"));

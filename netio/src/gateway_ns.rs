@@ -63,6 +63,8 @@ pub struct Spec {
     pub device_nets: Vec<IpNet>,
     /// The port the transparent listeners use inside.
     pub proxy_port: u16,
+    /// Whether the TUN may leave checksums and segmentation to us.
+    pub offload: bool,
 }
 
 /// The gateway's network, ready.
@@ -88,7 +90,7 @@ pub fn set_up(spec: &Spec) -> Result<GatewayNet, SetUpError> {
         SetUpError::new(Step::Helper, "the helper sent no descriptors", "check the limit of open files")
     })?;
     Ok(GatewayNet {
-        tun: Tun::from_fd(tun, report.vnet_hdr),
+        tun: Tun::from_fd(tun, report.tun),
         listeners: fds.map(TcpListener::from).collect(),
         notes: report.notes,
     })
@@ -99,10 +101,10 @@ pub(crate) fn inside(spec: &Spec, channel: &Channel) -> Result<(), SetUpError> {
     if spec.mode == Mode::Private {
         netns::enter(CloneFlags::CLONE_NEWNET, Identity::Root)?;
     }
-    let tun = Tun::create(INTERFACE)?;
+    let tun = Tun::create(INTERFACE, spec.offload)?;
     let mut notes = sysctl::apply(settings(spec.mode));
-    if !tun.has_vnet_hdr() {
-        notes.push("the kernel refused IFF_VNET_HDR: packets pass without offloads".into());
+    if spec.offload && !tun.offload() {
+        notes.push("the kernel refused IFF_VNET_HDR or TUNSETOFFLOAD: packets pass one by one".into());
     }
     let netlink = Netlink::open()?;
     let mut listeners = configure_v4(spec, &netlink)?;
@@ -112,7 +114,7 @@ pub(crate) fn inside(spec: &Spec, channel: &Channel) -> Result<(), SetUpError> {
     }
     ruleset::load(INTERFACE, spec.proxy_port)?;
     notes.extend(listeners.iter().filter_map(prefer_bbr));
-    let report = Report { vnet_hdr: tun.has_vnet_hdr(), notes };
+    let report = Report { tun: tun.agreed(), notes };
     let fds: Vec<_> = [tun.as_fd()].into_iter().chain(listeners.iter().map(AsFd::as_fd)).collect();
     channel
         .send(&Ok::<_, SetUpError>(report), &fds)

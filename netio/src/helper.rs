@@ -17,6 +17,7 @@ use crate::{
     device_ns,
     error::{SetUpError, Step},
     gateway_ns, sys,
+    tun::Agreed,
     wire::Channel,
 };
 
@@ -33,8 +34,8 @@ pub(crate) enum Job {
 /// What was set up; the descriptors travel beside it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// Whether packets on the TUN carry a virtio header.
-    pub(crate) vnet_hdr: bool,
+    /// What the kernel agreed to for the TUN.
+    pub(crate) tun: Agreed,
     /// What could not be had and what serves instead, for the log.
     pub(crate) notes: Vec<String>,
 }

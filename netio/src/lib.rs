@@ -19,6 +19,7 @@ mod sysctl;
 pub mod tcp;
 pub mod tun;
 pub mod udp;
+pub mod vnet;
 mod wire;
 
 pub use error::{SetUpError, Step};

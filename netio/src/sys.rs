@@ -3,6 +3,8 @@
 //! Always true: every block states why it is sound.
 #![expect(unsafe_code, reason = "the one home of unsafe: raw socket options, ioctls and descriptors")]
 
+pub(crate) mod datagrams;
+
 use std::{
     ffi::OsString,
     fs::File,
@@ -94,7 +96,7 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(prepare) };
 }
 
-/// Attaches an open /dev/net/tun to a new interface called `name`, with no offloads.
+/// Attaches an open /dev/net/tun to an interface called `name`, which is made if there is none.
 pub(crate) fn tun_attach(file: &File, name: &str, flags: i32) -> io::Result<()> {
     // SAFETY: ifreq is plain data for which all zeroes is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -107,8 +109,13 @@ pub(crate) fn tun_attach(file: &File, name: &str, flags: i32) -> io::Result<()> 
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: `request` is a whole ifreq and outlives the call.
     unsafe { tun_set_iff(file.as_raw_fd(), &raw const request) }?;
+    Ok(())
+}
+
+/// Tells the kernel what it may leave to us (TUN_F_*) in packets it sends out of the interface.
+pub(crate) fn tun_offload(file: &File, what: libc::c_uint) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes its argument by value.
-    unsafe { tun_set_offload(file.as_raw_fd(), 0) }?;
+    unsafe { tun_set_offload(file.as_raw_fd(), what.cast_signed()) }?;
     Ok(())
 }
 

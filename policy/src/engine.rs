@@ -1,14 +1,14 @@
 //! Policies, loaded and ready: the decisions, how long they hold, and the checks the engine keeps on itself.
-//! It keeps nothing between two decisions but counters. Always true: a mistake in any file loads
+//! It keeps nothing between two decisions. Always true: a mistake in any file loads
 //! nothing; whatever cannot be evaluated is a denial; a decision does not change before its `until`.
 
 use std::{
     collections::BTreeSet,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use cedar_policy::{PolicySet, Schema};
+use cedar_policy::PolicySet;
 use protocol::time::Timestamp;
 use ring::digest::{Context, SHA256};
 
@@ -27,11 +27,10 @@ use crate::{
     probe,
     rule::Rule,
     schema,
+    shadow::{Shadow, Tallied},
     zone::{self, Zone},
 };
 
-/// Of so many decisions one is compared with the oracle, beginning with the first.
-const SHADOW_EVERY: u64 = 1024;
 /// Turns of the clock that change nothing are passed over, this many at most: a working week's worth.
 const MAX_TURNS: usize = 8;
 /// How long an answer holds whose next change cannot be computed.
@@ -43,19 +42,10 @@ const NOBODY: &str = "";
 #[derive(Debug)]
 pub struct Engine {
     court: Court,
-    schema: Schema,
-    set: PolicySet,
+    oracle: Arc<Oracle>,
     fingerprint: String,
     lints: Vec<Lint>,
-    shadow: Shadow,
-}
-
-/// The comparison with the oracle while running.
-#[derive(Debug)]
-struct Shadow {
-    every: u64,
-    decisions: AtomicU64,
-    mismatches: AtomicU64,
+    shadow: OnceLock<Shadow>,
 }
 
 impl Engine {
@@ -90,28 +80,32 @@ impl Engine {
         lints.extend(warnings);
         let index = Index::new(&rules);
         let court = Court { rules, index, actions, zones, tiers: tiers.into_iter().collect() };
-        let shadow =
-            Shadow { every: SHADOW_EVERY, decisions: AtomicU64::new(0), mismatches: AtomicU64::new(0) };
-        Ok(Self { court, schema, set, fingerprint, lints, shadow })
+        let (zones, tiers) = (court.zones.clone(), court.tiers.clone());
+        let oracle = Arc::new(Oracle { schema, policies: set, zones, tiers });
+        Ok(Self { court, oracle, fingerprint, lints, shadow: OnceLock::new() })
     }
 
-    /// Compares one in `every` decisions with the oracle; 0 compares none.
-    #[must_use]
-    pub fn with_shadow_every(mut self, every: u64) -> Self {
-        self.shadow.every = every;
-        self
+    /// From now on decisions are compared under `shadow`; only the first that is given counts.
+    pub fn watch(&self, shadow: &Shadow) {
+        self.shadow.get_or_init(|| shadow.clone());
+    }
+
+    /// What comparing its process's decisions came to so far.
+    pub fn shadow(&self) -> Tallied {
+        self.shadow.get().map(Shadow::tallied).unwrap_or_default()
     }
 
     /// May this be done, at `now`?
     pub fn decide(&self, request: &Request<'_>, now: Timestamp) -> Decision {
+        if self.shadow.get().is_some_and(Shadow::is_in_doubt) {
+            return self.decide_in_doubt(request, now);
+        }
         let hearing = match self.court.hear(request, now) {
             Ok(hearing) => hearing,
             Err(error) => return unheard(&error, now),
         };
-        if self.shadow_is_due()
-            && let Some(denial) = self.contradicted(request, now, &hearing.answer)
-        {
-            return denial;
+        if let Some(shadow) = self.shadow.get() {
+            shadow.see(&self.oracle, request, now, &hearing.answer);
         }
         let until = self.until(request, now, &hearing);
         self.conclude(&hearing, until)
@@ -120,8 +114,20 @@ impl Engine {
     /// The same by Cedar's own authorizer over the whole set: slow, and the measure of `decide`.
     /// A default denial is [`Reason::NoPolicy`]; the answer is good for this instant only.
     pub fn decide_by_oracle(&self, request: &Request<'_>, now: Timestamp) -> Decision {
-        let until = Some(now.plus(Duration::from_millis(1)));
-        match self.oracle().answer(request, now) {
+        self.by_oracle(request, now, now.plus(Duration::from_millis(1)))
+    }
+
+    /// The index was wrong once: the oracle decides. The index may still see an end before the next look.
+    fn decide_in_doubt(&self, request: &Request<'_>, now: Timestamp) -> Decision {
+        let hearing = self.court.hear(request, now).ok();
+        let until = hearing.and_then(|hearing| self.until(request, now, &hearing));
+        let soon = now.plus(BLIND);
+        self.by_oracle(request, now, until.map_or(soon, |until| until.min(soon)))
+    }
+
+    fn by_oracle(&self, request: &Request<'_>, now: Timestamp, until: Timestamp) -> Decision {
+        let until = Some(until);
+        match self.oracle.answer(request, now) {
             Err(error) => unheard(&error, now),
             Ok(answer) if answer.allowed() => allow(&answer, until),
             Ok(answer) => {
@@ -164,39 +170,6 @@ impl Engine {
     pub fn forbids_removed_since(&self, old: &Self) -> Vec<PolicyId> {
         let kept: BTreeSet<&PolicyId> = self.forbids().collect();
         old.forbids().filter(|id| !kept.contains(id)).cloned().collect()
-    }
-
-    /// How many decisions contradicted the oracle, and were therefore denied.
-    pub fn shadow_mismatches(&self) -> u64 {
-        self.shadow.mismatches.load(Ordering::Relaxed)
-    }
-
-    fn oracle(&self) -> Oracle<'_> {
-        Oracle {
-            schema: &self.schema,
-            policies: &self.set,
-            zones: &self.court.zones,
-            tiers: &self.court.tiers,
-        }
-    }
-
-    fn shadow_is_due(&self) -> bool {
-        let count = self.shadow.decisions.fetch_add(1, Ordering::Relaxed);
-        self.shadow.every != 0 && count.is_multiple_of(self.shadow.every)
-    }
-
-    /// A denial, if the oracle says otherwise.
-    fn contradicted(&self, request: &Request<'_>, now: Timestamp, answer: &Answer) -> Option<Decision> {
-        let (policy, error) = match self.oracle().answer(request, now) {
-            Ok(truth) if truth.agrees(answer) => return None,
-            Ok(truth) => {
-                (truth.difference(answer), "the index and Cedar's authorizer disagree on it".to_owned())
-            }
-            Err(error) => (None, format!("Cedar's authorizer refuses the question: {error}")),
-        };
-        self.shadow.mismatches.fetch_add(1, Ordering::Relaxed);
-        let policy = policy.unwrap_or_else(|| NOBODY.into());
-        Some(Decision::Deny { until: Some(now.plus(BLIND)), reasons: vec![Reason::Error { policy, error }] })
     }
 
     /// The first instant at which the answer, or what determines it, may differ.
@@ -287,10 +260,16 @@ fn unheard(error: &CedarError, now: Timestamp) -> Decision {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::{
+        net::{IpAddr, Ipv4Addr},
+        sync::mpsc::Receiver,
+    };
 
     use super::*;
-    use crate::facts::{Action, App, Proto, Resource, User};
+    use crate::{
+        facts::{Action, App, Proto, Resource, User},
+        shadow::Sample,
+    };
 
     const POLICIES: &str = r#"
         @id("open") permit (principal, action, resource);
@@ -331,45 +310,84 @@ mod tests {
         Engine::load(&[PolicyFile { name: "a".into(), text }], &[]).unwrap()
     }
 
-    fn contradicted(decision: &Decision, by: &str) -> bool {
+    fn forbidden(decision: &Decision, by: &str) -> bool {
         matches!(decision, Decision::Deny { reasons, .. }
-            if matches!(reasons.as_slice(), [Reason::Error { policy, .. }] if &**policy == by))
+            if matches!(reasons.as_slice(), [Reason::Forbidden { policy, .. }] if &**policy == by))
+    }
+
+    /// An engine of which one in `every` decisions is kept.
+    fn watched(engine: Engine, every: u64) -> (Engine, Shadow, Receiver<Sample>) {
+        let (shadow, samples) = Shadow::new(every.try_into().unwrap());
+        engine.watch(&shadow);
+        (engine, shadow, samples)
+    }
+
+    fn accused(samples: &Receiver<Sample>) -> String {
+        samples.try_recv().unwrap().compare().unwrap_err().policy.to_string()
     }
 
     #[test]
     fn a_sound_index_is_never_contradicted() {
-        let engine = engine().with_shadow_every(1);
+        let (engine, shadow, samples) = watched(engine(), 1);
         assert!(decide(&engine, 1).is_allowed());
         assert!(!decide(&engine, 3).is_allowed());
-        assert_eq!(engine.shadow_mismatches(), 0);
+        assert!(samples.try_iter().all(|sample| sample.compare().is_ok()));
+        assert_eq!(shadow.tallied(), Tallied { compared: 2, dropped: 0, mismatches: 0 });
     }
 
     #[test]
-    fn a_lost_forbid_is_noticed_and_denied() {
-        let mut engine = engine().with_shadow_every(1);
-        engine.court.rules[1].acts = 0;
-        assert!(contradicted(&decide(&engine, 3), "shut"));
-        assert_eq!(engine.shadow_mismatches(), 1);
+    fn a_lost_forbid_is_noticed_and_the_oracle_decides_from_then_on() {
+        let mut lossy = engine();
+        lossy.court.rules[1].acts = 0;
+        let (lossy, shadow, samples) = watched(lossy, 1);
+        assert!(decide(&lossy, 3).is_allowed(), "the fault that is looked for");
+        assert_eq!(accused(&samples), "shut");
+        assert!(forbidden(&decide(&lossy, 3), "shut"));
+        assert_eq!(shadow.tallied().mismatches, 1);
+        assert!(samples.try_recv().is_err(), "the oracle is not compared with itself");
     }
 
     #[test]
-    fn a_lost_permit_is_noticed_and_stays_denied() {
-        let mut engine = engine().with_shadow_every(1);
-        engine.court.index = Index::default();
-        assert!(contradicted(&decide(&engine, 1), "open"));
-        assert_eq!(engine.shadow_mismatches(), 1);
+    fn a_lost_permit_is_noticed_and_the_oracle_decides_for_a_short_time() {
+        let mut lossy = engine();
+        lossy.court.index = Index::default();
+        let (lossy, _, samples) = watched(lossy, 1);
+        assert!(!decide(&lossy, 1).is_allowed(), "the fault that is looked for");
+        assert_eq!(accused(&samples), "open");
+        let decision = decide(&lossy, 1);
+        assert!(decision.is_allowed());
+        assert_eq!(
+            decision.until(),
+            Some(Timestamp::MIN.plus(BLIND)),
+            "a lost time is looked for again soon"
+        );
     }
 
     #[test]
-    fn one_in_so_many_is_compared() {
-        let mut engine = engine().with_shadow_every(3);
-        engine.court.index = Index::default();
-        for _ in 0..7 {
-            assert!(!decide(&engine, 1).is_allowed());
+    fn doubt_outlives_the_engine_it_was_found_in() {
+        let (mut lossy, mut next) = (engine(), engine());
+        for engine in [&mut lossy, &mut next] {
+            engine.court.rules[1].acts = 0;
         }
-        assert_eq!(engine.shadow_mismatches(), 3);
-        let engine = engine.with_shadow_every(0);
-        decide(&engine, 1);
-        assert_eq!(engine.shadow_mismatches(), 3);
+        let (lossy, shadow, samples) = watched(lossy, 1);
+        decide(&lossy, 3);
+        assert_eq!(accused(&samples), "shut");
+        next.watch(&shadow);
+        assert!(forbidden(&decide(&next, 3), "shut"));
+    }
+
+    #[test]
+    fn one_in_so_many_is_kept_and_no_more_than_may_wait() {
+        let (engine, shadow, samples) = watched(engine(), 3);
+        for _ in 0..7 {
+            decide(&engine, 1);
+        }
+        assert_eq!(samples.try_iter().count(), 3);
+        for _ in 0..100 {
+            decide(&engine, 1);
+        }
+        let kept = samples.try_iter().count() as u64;
+        assert_eq!(shadow.tallied().dropped + kept, 33);
+        assert!(kept < 33);
     }
 }

@@ -1,5 +1,5 @@
 //! Given facts and a time, answers allow (until when) or deny (why, what would fix it).
-//! It does not fetch facts or read clocks, and keeps nothing between two decisions but counters.
+//! It does not fetch facts or read clocks, and keeps nothing between two decisions but samples and counters.
 //! Always true: an evaluation error denies; the oracle and the index give the same answer.
 
 pub mod decision;
@@ -20,10 +20,12 @@ mod probe;
 mod question;
 mod rule;
 mod schema;
+mod shadow;
 mod zone;
 
 pub use engine::Engine;
 pub use error::{LoadError, LoadErrors};
 pub use lint::Lint;
 pub use load::PolicyFile;
+pub use shadow::{Mismatch, Sample, Shadow, Tallied};
 pub use zone::Zone;

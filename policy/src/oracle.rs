@@ -19,21 +19,23 @@ use crate::{
     zone::Zone,
 };
 
-/// What the oracle needs of an engine.
-pub(crate) struct Oracle<'a> {
-    pub(crate) schema: &'a Schema,
-    pub(crate) policies: &'a PolicySet,
-    pub(crate) zones: &'a [Zone],
-    pub(crate) tiers: &'a [String],
+/// Everything an answer needs.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    pub(crate) schema: Schema,
+    pub(crate) policies: PolicySet,
+    pub(crate) zones: Vec<Zone>,
+    /// The tiers that any policy names.
+    pub(crate) tiers: Vec<String>,
 }
 
-impl Oracle<'_> {
+impl Oracle {
     /// Every reading of the path is asked about; all must be allowed.
     pub(crate) fn answer(&self, request: &facts::Request<'_>, now: Timestamp) -> Result<Answer, CedarError> {
         let (tiers, errors) = self.tiers(request, now)?;
         let mut answer: Option<Answer> = None;
         for reading in 0..request.readings() {
-            let question = Question::access(request, reading, &tiers, self.zones, now);
+            let question = Question::access(request, reading, &tiers, &self.zones, now);
             let next = self.ask(&question)?;
             answer = Some(match answer {
                 Some(answer) => answer.and(next),
@@ -50,7 +52,7 @@ impl Oracle<'_> {
     ) -> Result<(Vec<&'a str>, BTreeMap<PolicyId, String>), CedarError> {
         let (mut tiers, mut errors) = (Vec::new(), BTreeMap::new());
         let Some(device) = request.device else { return Ok((tiers, errors)) };
-        for tier in self.tiers {
+        for tier in &self.tiers {
             let answer = self.ask(&Question::trust(device, tier, now))?;
             if answer.allowed() {
                 tiers.push(tier.as_str());
@@ -62,7 +64,7 @@ impl Oracle<'_> {
 
     fn ask(&self, question: &Question<'_>) -> Result<Answer, CedarError> {
         let (request, entities) = (self.request(question)?, self.entities(question)?);
-        let response = Authorizer::new().is_authorized(&request, self.policies, &entities);
+        let response = Authorizer::new().is_authorized(&request, &self.policies, &entities);
         let (permits, forbids) = response
             .diagnostics()
             .reason()
@@ -87,7 +89,7 @@ impl Oracle<'_> {
             uid(question.act.entity())?,
             uid(question.resource.entity)?,
             context,
-            Some(self.schema),
+            Some(&self.schema),
         )
         .map_err(in_words)
     }
@@ -96,7 +98,7 @@ impl Oracle<'_> {
         let nodes = [&question.principal, &question.resource].into_iter().chain(&question.others);
         let entities: Result<Vec<Entity>, CedarError> = nodes.map(entity).collect();
         // With the schema, or the actions' own hierarchy is missing and every guard is silently off.
-        Entities::from_entities(entities?, Some(self.schema)).map_err(in_words)
+        Entities::from_entities(entities?, Some(&self.schema)).map_err(in_words)
     }
 }
 

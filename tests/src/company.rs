@@ -55,6 +55,13 @@ pub struct Machine {
     pub encrypted: Option<bool>,
 }
 
+impl Machine {
+    /// A healthy one with a fresh key.
+    pub fn new(name: &'static str, owner: &'static str, number: u8) -> Result<Self> {
+        Ok(Self { name, owner, key: KeyPair::fresh()?, number, encrypted: Some(true) })
+    }
+}
+
 /// The whole of the gateway's files.
 pub struct Company {
     /// Where devices and connectors look for the gateway.
@@ -167,14 +174,11 @@ unless { context has device && context.device.owner == principal };
 impl Company {
     /// Alice in `corp/staff` with a healthy laptop, Bob in no group with a healthy phone.
     pub fn new() -> Result<Self> {
-        let machine = |name, owner, number| {
-            anyhow::Ok(Machine { name, owner, key: KeyPair::fresh()?, number, encrypted: Some(true) })
-        };
         let person = |id, groups| Person { id, groups, disabled: false };
         Ok(Self {
             outside: OUTSIDE,
             people: vec![person("corp/alice", vec!["corp/staff"]), person("corp/bob", vec![])],
-            machines: vec![machine("laptop", "corp/alice", 10)?, machine("phone", "corp/bob", 11)?],
+            machines: vec![Machine::new("laptop", "corp/alice", 10)?, Machine::new("phone", "corp/bob", 11)?],
             policies: BTreeMap::from([("staff", STAFF.to_owned()), ("guards", GUARDS.to_owned())]),
             connectors: Vec::new(),
             more: String::new(),

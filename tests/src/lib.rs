@@ -20,4 +20,5 @@ pub mod scene;
 pub mod services;
 pub mod streams;
 pub mod wait;
+pub mod wan;
 pub mod world;

@@ -22,7 +22,7 @@ pub fn nginx(host: &Host, port: u16) -> Result<Process> {
         .concat();
     let text = format!(
         "daemon off; master_process off; pid {at}/pid; error_log stderr; events {{}}
-         http {{ access_log off; {temporary} server {{ listen [::]:{port} ipv6only=off;
+         http {{ access_log off; keepalive_requests 1000000000; {temporary} server {{ listen [::]:{port} ipv6only=off;
          location / {{ default_type text/plain; return 200 nginx; }} }} }}"
     );
     let file = folder.join("nginx.conf");

@@ -64,7 +64,8 @@ impl World {
         Ok(host)
     }
 
-    fn plug(&self, host: &Host, link: &str, bridge: &str, addresses: &[&str]) -> Result<()> {
+    /// Gives `host` a `link` to one of the networks, with addresses there.
+    pub fn plug(&self, host: &Host, link: &str, bridge: &str, addresses: &[&str]) -> Result<()> {
         let here = format!("{}-{link}", host.name());
         self.switch.ip(&format!("link add {here} type veth peer name {link} netns {}", host.netns()))?;
         self.switch.ip(&format!("link set {here} master {bridge} up"))?;

@@ -4,6 +4,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU16,
 };
 
 use protocol::{id::DeviceId, key::WgKey};
@@ -48,6 +49,39 @@ pub struct Config {
     pub seed: u64,
     /// The largest inner packet, in bytes.
     pub mtu: usize,
+    /// Which part of the peers this is.
+    pub shard: Shard,
+}
+
+/// One of several tunnels that share the gateway's sockets: the upper 24 bits of a receiver index, divided
+/// by the number of shards, leave the number of the shard that drew it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    number: u16,
+    count: NonZeroU16,
+}
+
+impl Shard {
+    /// Shard `number` of `count`, counted from zero; none if there is no such shard.
+    pub fn new(number: u16, count: u16) -> Option<Self> {
+        let count = NonZeroU16::new(count)?;
+        (number < count.get()).then_some(Self { number, count })
+    }
+
+    pub(crate) fn number(self) -> u32 {
+        self.number.into()
+    }
+
+    pub(crate) fn count(self) -> u32 {
+        self.count.get().into()
+    }
+}
+
+impl Default for Shard {
+    /// The only one.
+    fn default() -> Self {
+        Self { number: 0, count: NonZeroU16::MIN }
+    }
 }
 
 /// The bound of every table, queue and rate. Each has a [`crate::Count`] for when it is hit.

@@ -84,6 +84,8 @@ counts! {
     Ipv6Extension = "ipv6_extension",
     /// A TCP header that makes no sense.
     TcpMalformed = "tcp_malformed",
+    /// A TCP segment with a wrong checksum.
+    TcpChecksum = "tcp_checksum",
     /// A TCP flag combination no honest stack sends.
     TcpFlags = "tcp_flags",
     /// A UDP header that makes no sense, or with a wrong checksum.

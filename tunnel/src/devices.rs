@@ -9,11 +9,14 @@ use std::{
 
 use protocol::id::DeviceId;
 
-use crate::{budget::Budget, peers::PeerSlot};
+use crate::{
+    budget::Budget,
+    peers::PeerSlot,
+    slab::{Slab, Slot},
+};
 
-/// A device's place while it exists; never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct DeviceSlot(u64);
+/// A device's name while it exists; never reused.
+pub(crate) type DeviceSlot = Slot<Device>;
 
 /// One device.
 #[derive(Debug)]
@@ -35,33 +38,35 @@ impl Device {
 }
 
 /// All devices, by slot, id and address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Devices {
-    slots: HashMap<DeviceSlot, Device>,
+    slots: Slab<Device>,
     by_id: HashMap<DeviceId, DeviceSlot>,
     by_addr: HashMap<IpAddr, DeviceSlot>,
-    next: u64,
 }
 
 impl Devices {
+    pub(crate) fn new() -> Self {
+        Self { slots: Slab::new(), by_id: HashMap::new(), by_addr: HashMap::new() }
+    }
+
     /// Adds a device; none if its id or an address is taken.
     pub(crate) fn add(&mut self, id: DeviceId, v4: Ipv4Addr, v6: Ipv6Addr) -> Option<DeviceSlot> {
         let addrs: [IpAddr; 2] = [v4.into(), v6.into()];
         if self.by_id.contains_key(&id) || addrs.iter().any(|addr| self.by_addr.contains_key(addr)) {
             return None;
         }
-        let slot = DeviceSlot(self.next);
-        self.next += 1;
-        self.by_id.insert(id.clone(), slot);
-        self.by_addr.extend(addrs.map(|addr| (addr, slot)));
         let (resets, icmp) = (Budget::default(), Budget::default());
-        self.slots.insert(slot, Device { id, v4, v6, peers: Vec::new(), retiring: false, resets, icmp });
+        let device = Device { id: id.clone(), v4, v6, peers: Vec::new(), retiring: false, resets, icmp };
+        let slot = self.slots.insert(device);
+        self.by_id.insert(id, slot);
+        self.by_addr.extend(addrs.map(|addr| (addr, slot)));
         Some(slot)
     }
 
     /// Takes the device out of every lookup but its slot's.
     pub(crate) fn retire(&mut self, slot: DeviceSlot) {
-        let Some(device) = self.slots.get_mut(&slot) else { return };
+        let Some(device) = self.slots.get_mut(slot) else { return };
         device.retiring = true;
         self.by_id.remove(&device.id);
         for addr in device.sources() {
@@ -71,15 +76,15 @@ impl Devices {
 
     /// Forgets a retired device and returns its peers.
     pub(crate) fn forget(&mut self, slot: DeviceSlot) -> Vec<PeerSlot> {
-        self.slots.remove(&slot).map(|device| device.peers).unwrap_or_default()
+        self.slots.remove(slot).map(|device| device.peers).unwrap_or_default()
     }
 
     pub(crate) fn get(&self, slot: DeviceSlot) -> Option<&Device> {
-        self.slots.get(&slot)
+        self.slots.get(slot)
     }
 
     pub(crate) fn get_mut(&mut self, slot: DeviceSlot) -> Option<&mut Device> {
-        self.slots.get_mut(&slot)
+        self.slots.get_mut(slot)
     }
 
     pub(crate) fn by_id(&self, id: &DeviceId) -> Option<DeviceSlot> {
@@ -90,7 +95,7 @@ impl Devices {
         self.by_addr.get(&addr).copied()
     }
 
-    /// Every current device's slot, in the order they were added.
+    /// Every current device's slot.
     pub(crate) fn current(&self) -> Vec<DeviceSlot> {
         self.slots_that(|device| !device.retiring)
     }
@@ -105,9 +110,7 @@ impl Devices {
     }
 
     fn slots_that(&self, wanted: impl Fn(&Device) -> bool) -> Vec<DeviceSlot> {
-        let mut slots: Vec<_> = self.slots.iter().filter(|(_, d)| wanted(d)).map(|(&slot, _)| slot).collect();
-        slots.sort_unstable();
-        slots
+        self.slots.iter().filter(|(_, device)| wanted(device)).map(|(slot, _)| slot).collect()
     }
 
     pub(crate) fn check_invariants(&self) {
@@ -115,8 +118,8 @@ impl Devices {
         assert_eq!(self.by_id.len(), current, "each current device has its id");
         assert_eq!(self.by_addr.len(), 2 * current, "each current device has its two addresses");
         for (slot, device) in self.slots.iter().filter(|(_, device)| !device.retiring) {
-            assert_eq!(self.by_id(&device.id), Some(*slot));
-            assert!(device.sources().iter().all(|&addr| self.by_addr(addr) == Some(*slot)));
+            assert_eq!(self.by_id(&device.id), Some(slot));
+            assert!(device.sources().iter().all(|&addr| self.by_addr(addr) == Some(slot)));
         }
     }
 }
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_retired_device_frees_its_names() {
-        let mut devices = Devices::default();
+        let mut devices = Devices::new();
         let (id, v4, v6) = ("a".parse::<DeviceId>().unwrap(), [100, 64, 0, 2].into(), [1; 16].into());
         let first = devices.add(id.clone(), v4, v6).unwrap();
         assert_eq!(devices.add(id.clone(), [100, 64, 0, 3].into(), [2; 16].into()), None);

@@ -1,7 +1,12 @@
 //! What the core and its shell say to each other about flows and peers.
 //! Values only; who may send what when is told in [`crate::Tunnel`].
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    hash::{Hash, Hasher},
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    time::Instant,
+};
 
 use protocol::{id::DeviceId, key::WgKey};
 
@@ -11,12 +16,25 @@ use protocol::{id::DeviceId, key::WgKey};
 pub struct FlowId(pub u64);
 
 /// From where to where, as the device sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowKey {
     /// The device's end.
     pub device: SocketAddr,
     /// What it dialled.
     pub target: SocketAddr,
+}
+
+impl Hash for FlowKey {
+    /// As derived, but in as few words as it takes: this is done for each packet.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for addr in [self.device.ip(), self.target.ip()] {
+            match addr {
+                IpAddr::V4(v4) => state.write_u32(v4.to_bits()),
+                IpAddr::V6(v6) => state.write_u128(v6.to_bits()),
+            }
+        }
+        state.write_u32(u32::from(self.device.port()) << 16 | u32::from(self.target.port()));
+    }
 }
 
 /// The shell's answer to [`Event::FlowOpened`].
@@ -111,15 +129,41 @@ pub enum Event {
     },
 }
 
-/// A datagram to send.
+/// What a kernel left to us to do for a packet it sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offload {
+    /// Whether the transport checksum is there.
+    pub checksum: Checksum,
+    /// TCP payload bytes per segment, if the packet is to be cut into segments.
+    pub segment: Option<NonZeroU16>,
+}
+
+impl Offload {
+    /// The packet is as it will be on the wire.
+    pub const NOTHING: Self = Self { checksum: Checksum::Complete, segment: None };
+}
+
+/// The transport checksum of a packet from a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksum {
+    /// Right, or not needed.
+    Complete,
+    /// To be computed.
+    Partial,
+}
+
+/// Datagrams to send to one place, one behind the other: all `segment` bytes long but the last, which may
+/// be shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transmit<'a> {
     /// By which socket.
     pub socket: usize,
     /// To whom.
     pub to: SocketAddr,
-    /// What.
+    /// All of them.
     pub bytes: &'a [u8],
+    /// The length of one.
+    pub segment: usize,
 }
 
 /// How far a flow has come.

@@ -94,7 +94,7 @@ impl Addresses {
 /// Reads the transport header; every UDP datagram looks like DNS until its destination is known.
 fn inbound<'a>(ip: &Ip<'a>) -> Result<Inbound<'a>, Count> {
     match ip.protocol {
-        TCP => Tcp::parse(ip.payload).map(Inbound::Tcp),
+        TCP => Tcp::verified(ip).map(Inbound::Tcp),
         UDP => {
             let udp = Udp::parse(ip)?;
             let from = SocketAddr::new(ip.ends.src(), udp.src);

@@ -15,17 +15,25 @@ mod filter;
 mod flow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod kernel;
+#[cfg(test)]
+mod kernel_tests;
 mod noise;
-mod outbox;
 mod packet;
 pub mod peer;
 mod peers;
 mod rng;
+mod slab;
 #[cfg(test)]
 mod testing;
+mod trains;
 mod tunnel;
 
-pub use config::{Config, KnownEndpoint, KnownStamp, Limits, PeerSpec, PrivateKey, Stamp};
+pub use config::{Config, KnownEndpoint, KnownStamp, Limits, PeerSpec, PrivateKey, Shard, Stamp};
 pub use counters::{Count, Counters};
-pub use event::{Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, PeerStatus, Refusal, Transmit, Verdict};
+pub use event::{
+    Checksum, Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, Offload, PeerStatus, Refusal, Transmit,
+    Verdict,
+};
+pub use kernel::{MAX_PARTS, ToKernel};
 pub use tunnel::Tunnel;

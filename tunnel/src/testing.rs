@@ -9,7 +9,8 @@ use std::{
 use protocol::key::WgKey;
 
 use crate::{
-    Config, Count, Event, FlowId, FlowKey, Limits, PeerSpec, PrivateKey, Tunnel, Verdict,
+    Config, Count, Event, FlowId, FlowKey, Limits, Offload, PeerSpec, PrivateKey, Shard, ToKernel, Transmit,
+    Tunnel, Verdict,
     noise::model::{Model, ModelPeer},
     packet::{
         Ends, Ip, TCP,
@@ -34,6 +35,23 @@ pub(crate) struct Device {
     pub(crate) addr: SocketAddr,
     pub(crate) spec: PeerSpec,
     pub(crate) inbox: Vec<Vec<u8>>,
+}
+
+impl Device {
+    /// Its kernel sends a packet.
+    pub(crate) fn give(&mut self, packet: &[u8], now: Instant) {
+        self.client.handle_tun(Offload::NOTHING, &mut packet.to_vec(), now);
+    }
+
+    /// The first datagram it has for the gateway.
+    pub(crate) fn first_transmit(&self) -> Vec<u8> {
+        self.client.transmits().next().unwrap().bytes.to_vec()
+    }
+}
+
+/// A packet for a kernel, in one piece.
+pub(crate) fn whole(packet: ToKernel<'_>) -> Vec<u8> {
+    packet.parts().flatten().copied().collect()
 }
 
 /// Everything, and the time.
@@ -103,35 +121,33 @@ impl World {
         loop {
             let mut quiet = true;
             for device in &mut self.devices {
-                while let Some(transmit) = device.client.poll_transmit() {
-                    let bytes = transmit.bytes.to_vec();
-                    self.gateway.handle_datagram(0, device.addr, &bytes, self.now);
-                    self.sent.push((device.addr, bytes));
+                for transmit in device.client.transmits() {
+                    let Transmit { bytes, segment, .. } = transmit;
+                    self.gateway.handle_datagrams(0, device.addr, segment, bytes, self.now);
+                    self.sent.extend(bytes.chunks(segment).map(|bytes| (device.addr, bytes.to_vec())));
                     quiet = false;
                 }
+                device.client.clear_transmits();
             }
-            while let Some(transmit) = self.gateway.poll_transmit() {
+            for Transmit { to, bytes, segment, .. } in self.gateway.transmits() {
                 quiet = false;
-                if let Some(device) = self.devices.iter_mut().find(|device| device.addr == transmit.to) {
-                    device.client.handle_datagram(gateway_addr(), transmit.bytes, self.now);
+                if let Some(device) = self.devices.iter_mut().find(|device| device.addr == to) {
+                    device.client.handle_datagrams(gateway_addr(), segment, bytes, self.now);
                 }
             }
+            self.gateway.clear_transmits();
             if quiet {
                 break;
             }
         }
-        while let Some(packet) = self.gateway.poll_tun() {
-            let packet = packet.to_vec();
-            self.kernel.push_back(packet);
-        }
+        self.kernel.extend(self.gateway.packets().map(whole));
+        self.gateway.clear_packets();
         while let Some(event) = self.gateway.poll_event() {
             self.events.push_back(event);
         }
         for device in &mut self.devices {
-            while let Some(packet) = device.client.poll_tun() {
-                let packet = packet.to_vec();
-                device.inbox.push(packet);
-            }
+            device.inbox.extend(device.client.packets().map(whole));
+            device.client.clear_packets();
         }
     }
 
@@ -150,13 +166,13 @@ impl World {
 
     /// A device sends a packet.
     pub(crate) fn send(&mut self, device: usize, packet: &[u8]) {
-        self.devices[device].client.handle_tun(packet, self.now);
+        self.devices[device].give(packet, self.now);
         self.settle();
     }
 
     /// The gateway's kernel sends a packet.
     pub(crate) fn kernel_sends(&mut self, packet: &[u8]) {
-        self.gateway.handle_tun(packet, self.now);
+        self.gateway.handle_tun(Offload::NOTHING, &mut packet.to_vec(), self.now);
         self.settle();
     }
 
@@ -180,6 +196,21 @@ impl World {
     pub(crate) fn segment(&mut self, device: usize, port: u16, seq: u32, ack: u32, flags: u8, data: &[u8]) {
         let packet = segment(self.ends(device), (port, 22), seq, ack, flags, data);
         self.send(device, &packet);
+    }
+
+    /// A datagram reaches the gateway.
+    pub(crate) fn arrives(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.gateway.handle_datagrams(0, from, datagram.len(), datagram, self.now);
+    }
+
+    /// Takes what the gateway has for the network.
+    pub(crate) fn transmitted(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        let datagrams = |train: Transmit<'_>| {
+            train.bytes.chunks(train.segment).map(|bytes| (train.to, bytes.to_vec())).collect::<Vec<_>>()
+        };
+        let all = self.gateway.transmits().flat_map(datagrams).collect();
+        self.gateway.clear_transmits();
+        all
     }
 
     /// The kernel's segment back.
@@ -235,6 +266,7 @@ fn gateway(boring: bool, epoch: Instant, limits: &Limits) -> Tunnel {
         limits: limits.clone(),
         seed: 7,
         mtu: 1420,
+        shard: Shard::default(),
     };
     if boring {
         Tunnel::new(config)

@@ -30,7 +30,7 @@ use tokio::{
 
 use super::{
     Inner,
-    server::pin_of_peer,
+    server::{self, pin_of_peer},
     table::{Denied, Link},
 };
 
@@ -106,7 +106,7 @@ struct Control {
 async fn arrive(inner: &Inner, incoming: Incoming) -> Option<Arrived> {
     let remote = incoming.remote_address();
     let arrival = async {
-        let connection = handshake(incoming).await.map_err(|reason| (None, reason))?;
+        let connection = handshake(inner, incoming).await.map_err(|reason| (None, reason))?;
         greet(inner, &connection).await.map_err(|(end, reason)| {
             connection.close(end.code().into(), b"");
             (pin_of_peer(&connection), reason)
@@ -118,8 +118,8 @@ async fn arrive(inner: &Inner, incoming: Incoming) -> Option<Arrived> {
     arrival.await.inspect_err(turned_away).ok()
 }
 
-async fn handshake(incoming: Incoming) -> Result<Connection, String> {
-    let connecting = incoming.accept().map_err(|error| explain(&error))?;
+async fn handshake(inner: &Inner, incoming: Incoming) -> Result<Connection, String> {
+    let connecting = server::accept(incoming, &inner.server).map_err(|error| explain(&error))?;
     match timeout(SET_UP, connecting).await {
         Ok(connected) => connected.map_err(|error| format!("handshake: {}", explain(&error))),
         Err(_) => Err("handshake: no answer".to_owned()),

@@ -26,7 +26,7 @@ use protocol::{
     link::LinkEnd,
     target::Target,
 };
-use quinn::Endpoint;
+use quinn::{Endpoint, ServerConfig};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -76,6 +76,7 @@ impl fmt::Debug for Registry {
 struct Inner {
     table: Mutex<Table>,
     instance: [u8; 16],
+    server: ServerConfig,
     endpoints: Vec<Endpoint>,
     stopped: CancellationToken,
     tasks: TaskTracker,
@@ -103,6 +104,7 @@ impl Registry {
         let inner = Arc::new(Inner {
             table: Mutex::new(Table::default()),
             instance,
+            server: config,
             endpoints,
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -21,8 +21,8 @@ use nix::sys::socket::{
 };
 use protocol::{key::LinkPin, link::ALPN};
 use quinn::{
-    Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig,
-    crypto::rustls::QuicServerConfig,
+    Connecting, Connection, ConnectionError, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
+    Incoming, ServerConfig, crypto::rustls::QuicServerConfig,
 };
 use ring::{
     hmac::{self, HMAC_SHA256},
@@ -46,7 +46,7 @@ const MAX_WAITING: usize = 1024;
 /// Of connection ids, in bytes: enough that nobody guesses one.
 const ID_LENGTH: usize = 8;
 
-/// The gateway's end: shows `key`, asks for a key.
+/// The gateway's end: shows `key`, asks for a key. The transport is chosen by [`accept`].
 pub(super) fn config(key: &LinkKey) -> Result<ServerConfig, Error> {
     let (certificate, private) = key.certified();
     let provider = quic::provider();
@@ -60,8 +60,15 @@ pub(super) fn config(key: &LinkKey) -> Result<ServerConfig, Error> {
     tls.max_early_data_size = 0;
     let tls = QuicServerConfig::try_from(tls).map_err(|error| Error::General(error.to_string()))?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
-    config.transport_config(quic::transport(STREAMS_OF_CONNECTOR)).max_incoming(MAX_WAITING);
+    config.max_incoming(MAX_WAITING);
     Ok(config)
+}
+
+/// Goes on with a handshake, by a transport that suits the way to the other end.
+pub(super) fn accept(incoming: Incoming, config: &ServerConfig) -> Result<Connecting, ConnectionError> {
+    let mut config = config.clone();
+    config.transport_config(quic::transport(STREAMS_OF_CONNECTOR, incoming.remote_address()));
+    incoming.accept_with(Arc::new(config))
 }
 
 /// Listens on one address; an IPv6 one is IPv6 alone, so that the IPv4 one can be had beside it.
@@ -84,6 +91,7 @@ fn with_lasting_resets(key: &LinkKey, address: SocketAddr) -> EndpointConfig {
     let secret = key.derive(&format!("stateless reset {address}"));
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(HMAC_SHA256, &secret)));
     config.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
+    quic::take_long_datagrams(&mut config);
     config
 }
 

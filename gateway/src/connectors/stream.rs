@@ -13,9 +13,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use connector::wire::FlowStream;
+use connector::{
+    relay::{self, Side, Traffic},
+    wire::FlowStream,
+};
 use protocol::{id::ConnectorId, link::StreamEnd};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 /// An open flow to a target.
@@ -45,6 +51,14 @@ impl LinkStream {
     /// Who carries it.
     pub fn connector(&self) -> &ConnectorId {
         &self.connector
+    }
+
+    /// Copies between `device` and it until both have ended, or one was reset.
+    pub async fn relay(&mut self, device: &mut TcpStream, traffic: &Traffic) -> Result<(), Side> {
+        relay::link(device, &mut self.stream, traffic).await?;
+        (self.read_ended, self.write_ended) = (true, true);
+        self.stream.conclude();
+        Ok(())
     }
 
     /// Resets both directions; the target sees a reset.

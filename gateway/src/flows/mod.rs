@@ -36,8 +36,10 @@ use crate::{
 /// 30 s and says so, this is only the net below it.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Descriptors a flow may need: the device's socket, the upstream's, and a socket pair for HTTP.
-const DESCRIPTORS: u64 = 2;
+/// Descriptors a flow needs: the device's socket; one to the target, unless a connector has it; for HTTP
+/// a socket pair as well.
+const SOCKET: u64 = 1;
+const DIRECT: u64 = 1;
 const FRONT_DESCRIPTORS: u64 = 4;
 
 /// What every flow's task needs. Cheap to clone.
@@ -153,12 +155,16 @@ impl Shell {
     }
 
     async fn tcp(&self, flow: &Flow, asked: Asked, row: &table::Row) {
-        let Some(_descriptors) = self.0.descriptors.take(DESCRIPTORS) else {
+        let Some(_socket) = self.0.descriptors.take(SOCKET) else {
             return self.refuse(flow, &Denied::because(DenyReason::Exhausted)).await;
         };
         let (allowed, _guard) = match decide::decide(&self.0.live, flow, &asked, row.cut()) {
             Ok(decided) => decided,
             Err(denied) => return self.refuse_for(flow, &asked.resource, &denied).await,
+        };
+        let direct = allowed.permit.site().is_local();
+        let Some(_upstream) = self.0.descriptors.take(if direct { DIRECT } else { 0 }) else {
+            return self.refuse(flow, &Denied::because(DenyReason::Exhausted)).await;
         };
         row.decided(&asked.resource, &allowed);
         let dialled = tokio::select! {
@@ -241,7 +247,7 @@ impl Shell {
     }
 
     async fn dns(&self, flow: &Flow, row: &table::Row) {
-        let Some(_descriptors) = self.0.descriptors.take(DESCRIPTORS) else {
+        let Some(_descriptors) = self.0.descriptors.take(SOCKET) else {
             return self.refuse(flow, &Denied::because(DenyReason::Exhausted)).await;
         };
         let Some(socket) = self.admit(flow, row.cut()).await else { return };

@@ -36,7 +36,8 @@ impl World {
         let live = Live::new(Arc::new(files.snapshot(1)));
         let dialer = Dialer::new(None, files.local().expect("this machine"));
         let path = company.folder().join("doorward.toml");
-        let (loader, reloader) = Loader::new(path, files, live, DataPlane::ended(), dialer, None);
+        let (loader, reloader) =
+            Loader::new(path, files, live, DataPlane::ended(), dialer, None, crate::shadow::new().0);
         Self { company, loader, reloader }
     }
 

@@ -4,7 +4,12 @@ use std::io::ErrorKind;
 
 use connector::dial::Site;
 use protocol::time::Timestamp;
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinHandle,
+    time::timeout,
+};
 
 use super::*;
 use crate::{
@@ -149,4 +154,16 @@ async fn a_reset_of_one_side_resets_the_other() {
     reset(device);
     assert_eq!(rest(&mut target).await, Err(ErrorKind::ConnectionReset));
     assert_eq!(soon(relay).await.unwrap().how, End::DeviceReset);
+}
+
+#[tokio::test]
+async fn a_reset_is_noticed_while_the_other_side_takes_nothing() {
+    let World { mut device, mut target, relay, .. } = World::new().await;
+    // More than all the buffers take; the target reads none of it.
+    let stuffed =
+        timeout(Duration::from_millis(500), async { while device.write_all(&[0; 4096]).await.is_ok() {} });
+    assert!(stuffed.await.is_err(), "this cannot end");
+    reset(device);
+    assert_eq!(soon(relay).await.unwrap().how, End::DeviceReset);
+    assert_eq!(rest(&mut target).await, Err(ErrorKind::ConnectionReset));
 }

@@ -8,7 +8,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::rig::{Agent, HANG, Rig, echo, listener};
+use super::rig::{Agent, HANG, Rig, echo, listener, until};
+use connector::relay::{Side, Traffic};
 use gateway::connectors::{LinkStream, OpenError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,6 +89,27 @@ async fn a_cut_flow_never_looks_complete() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flows_that_nobody_reads_hold_up_no_other() {
+    let mut rig = Rig::start().await;
+    let _agent = rig.connector("fra-1").await;
+    let mut frozen = Vec::new();
+    // Of one number, they are all on one link; of the eight below, some are on the same.
+    for _ in 0..4 {
+        let (mut flow, socket) = connected(&rig).await;
+        let stuffed =
+            timeout(std::time::Duration::from_millis(500), flow.write_all(&vec![7; 64 << 20])).await;
+        assert!(stuffed.is_err(), "the target reads nothing, so this cannot end");
+        frozen.push((flow, socket));
+    }
+    let target = echo().await;
+    for number in 0..8 {
+        let mut flow = rig.open_flow(&target, number).await.unwrap();
+        flow.write_all(b"passes").await.unwrap();
+        timeout(HANG, flow.read_exact(&mut [0; 6])).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reset_of_the_target_is_a_reset_of_the_flow() {
     let mut rig = Rig::start().await;
     let _agent = rig.connector("fra-1").await;
@@ -111,6 +133,83 @@ async fn a_reset_of_the_target_is_a_reset_of_the_flow() {
         }
     };
     timeout(HANG, until_error).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_is_relayed_until_both_sides_have_ended() {
+    let mut rig = Rig::start().await;
+    let _agent = rig.connector("fra-1").await;
+    let Relayed { mut device, mut target, relay } = relayed(&rig).await;
+    let big = vec![7; 9 << 20];
+    let at_device = async {
+        device.write_all(&big).await.unwrap();
+        device.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        device.read_to_end(&mut answer).await.unwrap();
+        answer
+    };
+    let at_target = async {
+        let mut got = Vec::new();
+        target.read_to_end(&mut got).await.unwrap();
+        target.write_all(&got).await.unwrap();
+        drop(target);
+    };
+    let (answer, ()) = timeout(HANG, async { tokio::join!(at_device, at_target) }).await.unwrap();
+    assert!(answer == big, "{} bytes came back", answer.len());
+    let size = big.len() as u64;
+    assert_eq!(timeout(HANG, relay).await.unwrap().unwrap(), (Ok(()), size, size));
+    until("the flow's end", || rig.status("fra-1").flows == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_ends_a_relay_that_is_held_up_by_the_other_side() {
+    let mut rig = Rig::start().await;
+    let _agent = rig.connector("fra-1").await;
+    for (device_fails, side) in [(true, Side::Near), (false, Side::Far)] {
+        let Relayed { device, target, relay } = relayed(&rig).await;
+        let (failing, other) = if device_fails { (device, target) } else { (target, device) };
+        // One side has more to say than all buffers hold, the other one reads nothing and is reset.
+        let pouring = tokio::spawn(pour(other));
+        failing.readable().await.unwrap();
+        failing.set_zero_linger().unwrap();
+        drop(failing);
+        assert_eq!(timeout(HANG, relay).await.unwrap().unwrap().0, Err(side));
+        timeout(HANG, pouring).await.unwrap().unwrap();
+
+        // And the one that is not read.
+        let Relayed { device, target, relay } = relayed(&rig).await;
+        let (failing, other) = if device_fails { (device, target) } else { (target, device) };
+        failing.set_zero_linger().unwrap();
+        let stuffed = timeout(std::time::Duration::from_millis(500), pour(failing)).await;
+        assert!(stuffed.is_err(), "nobody reads, so this cannot end");
+        assert_eq!(timeout(HANG, relay).await.unwrap().unwrap().0, Err(side));
+        drop(other);
+    }
+}
+
+/// A device and a target with a relay and the link between them.
+struct Relayed {
+    device: TcpStream,
+    target: TcpStream,
+    relay: tokio::task::JoinHandle<(Result<(), Side>, u64, u64)>,
+}
+
+async fn relayed(rig: &Rig) -> Relayed {
+    let (mut flow, target) = connected(rig).await;
+    let (listener, address) = listener().await;
+    let (device, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let mut near = accepted.unwrap().0;
+    let relay = tokio::spawn(async move {
+        let traffic = Traffic::default();
+        let ended = flow.relay(&mut near, &traffic).await;
+        (ended, traffic.forth(), traffic.back())
+    });
+    Relayed { device: device.unwrap(), target, relay }
+}
+
+/// Writes until it fails.
+async fn pour(mut socket: TcpStream) {
+    while socket.write_all(&[7; 64 * 1024]).await.is_ok() {}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 //! get a network of their own, and the host is as it was. Each test runs as the user who started
 //! it, and again as nobody without privileges when that user is root.
 
+mod offloads;
 mod packet;
 
 use std::{
@@ -25,9 +26,10 @@ use netio::{
     tcp,
     tun::{Batch, Tun},
 };
+use nix::sys::socket::{getsockopt, sockopt};
 use packet::{ACK, FIN, SYN, Segment};
 
-/// Set for the process that plays the container.
+/// Names the test for the process that runs it inside.
 const INSIDE: &str = "NETIO_TEST_INSIDE";
 
 type Outcome = Result<(), Failed>;
@@ -36,23 +38,38 @@ type Test = fn() -> Outcome;
 /// After this long a test is hung.
 const HANG: Duration = Duration::from_secs(20);
 
-const TESTS: [(&str, Test); 9] = [
+const TESTS: &[(&str, Test)] = &[
     ("syn_reaches_the_transparent_listener_v4", || handshake("100.64.0.2:40123", "10.50.0.7:5432")),
     ("syn_reaches_the_transparent_listener_v6", || handshake("[fd00:d00:d00:1::2]:40123", "[fd50::7]:8080")),
     ("what_is_not_tcp_is_dropped", what_is_not_tcp_is_dropped),
     ("two_private_gateways_live_side_by_side", two_private_gateways),
-    ("own_mode_serves_a_container_and_its_restart", own_mode),
+    ("own_mode_serves_a_container_and_its_restart", || inside("own_mode_twice")),
     ("a_command_gets_its_own_network", a_command_gets_its_own_network),
     ("what_a_finished_command_wrote_is_seen_until_it_is_acknowledged", unsent_is_seen),
     ("a_command_that_does_not_exist_is_named", a_command_that_does_not_exist_is_named),
     ("the_host_is_untouched", the_host_is_untouched),
+    ("a_burst_is_read_as_super_packets_v4", || offloads::burst("100.64.0.2:40123", "10.50.0.7:5432")),
+    ("a_burst_is_read_as_super_packets_v6", || offloads::burst("[fd00:d00:d00:1::2]:40123", "[fd50::7]:80")),
+    ("a_super_segment_arrives_whole_v4", || offloads::super_segment("100.64.0.2:40123", "10.50.0.7:5432")),
+    ("a_super_segment_arrives_whole_v6", || offloads::super_segment("[fd00:d00:d00:1::2]:1", "[fd50::7]:80")),
+    ("without_offloads_packets_are_as_on_the_wire", offloads::plain),
+    ("a_full_send_buffer_drops_the_rest", || inside("full_send_buffer")),
+    ("a_train_wider_than_the_route_leaves_in_fragments", || inside("narrow_route")),
+];
+
+/// What runs in a process with namespaces of its own, made by unshare(1).
+const INSIDE_TESTS: &[(&str, Test)] = &[
+    ("own_mode_twice", own_mode_twice),
+    ("full_send_buffer", offloads::full_send_buffer),
+    ("narrow_route", offloads::narrow_route),
 ];
 
 fn main() -> ExitCode {
     helper::dispatch();
-    if std::env::var_os(INSIDE).is_some() {
-        let trial = Trial::test("inside", own_mode_twice);
-        return libtest_mimic::run(&Arguments::default(), vec![trial]).exit_code();
+    if let Ok(name) = std::env::var(INSIDE) {
+        let trials = INSIDE_TESTS.iter().filter(|(inside, _)| *inside == name);
+        let trials = trials.map(|(name, test)| Trial::test(*name, *test)).collect();
+        return libtest_mimic::run(&Arguments::default(), trials).exit_code();
     }
     let mut trials: Vec<_> = TESTS.iter().map(|(name, test)| Trial::test(*name, *test)).collect();
     if nix::unistd::geteuid().is_root() {
@@ -77,10 +94,10 @@ fn as_nobody(name: &str) -> Outcome {
 }
 
 fn gateway() -> Result<GatewayNet, Failed> {
-    gateway_in(Mode::Private)
+    gateway_in(Mode::Private, false)
 }
 
-fn gateway_in(mode: Mode) -> Result<GatewayNet, Failed> {
+fn gateway_in(mode: Mode, offload: bool) -> Result<GatewayNet, Failed> {
     let spec = gateway_ns::Spec {
         mode,
         mtu: 1420,
@@ -88,6 +105,7 @@ fn gateway_in(mode: Mode) -> Result<GatewayNet, Failed> {
         gateway_v6: "fd00:d00:d00::1".parse()?,
         device_nets: vec!["100.64.0.0/17".parse()?, "fd00:d00:d00:1::/64".parse()?],
         proxy_port: 4040,
+        offload,
     };
     Ok(gateway_ns::set_up(&spec)?)
 }
@@ -95,9 +113,9 @@ fn gateway_in(mode: Mode) -> Result<GatewayNet, Failed> {
 /// Waits until the kernel sends a packet out of the TUN.
 fn next_packet(tun: &mut Tun) -> Result<Vec<u8>, Failed> {
     wait_for(&*tun)?;
-    let mut batch = Batch::new(1, 2048);
+    let mut batch = Batch::new(1);
     tun.read_batch(&mut batch)?;
-    batch.packets().next().map(<[u8]>::to_vec).ok_or_else(|| "nothing to read".into())
+    batch.packets().next().map(|(_, packet)| packet.to_vec()).ok_or_else(|| "nothing to read".into())
 }
 
 fn wait_for(fd: impl AsFd) -> Outcome {
@@ -106,8 +124,9 @@ fn wait_for(fd: impl AsFd) -> Outcome {
     if poller.wait(Some(HANG))?.next().is_none() { Err("hung".into()) } else { Ok(()) }
 }
 
-/// A client made of packets: SYN, read the SYN-ACK, ACK. Returns the accepted connection.
-fn connect(net: &mut GatewayNet, syn: Segment) -> Result<(TcpStream, SocketAddr), Failed> {
+/// A client made of packets: SYN, read the SYN-ACK, ACK. Returns the accepted connection, where it
+/// came from and our last segment.
+fn connect(net: &mut GatewayNet, syn: Segment) -> Result<(TcpStream, SocketAddr, Segment), Failed> {
     net.tun.write_packet(&syn.packet())?;
     let answer = Segment::parse(&next_packet(&mut net.tun)?).ok_or("no TCP segment")?;
     assert_eq!((answer.from, answer.to), (syn.to, syn.from));
@@ -116,18 +135,27 @@ fn connect(net: &mut GatewayNet, syn: Segment) -> Result<(TcpStream, SocketAddr)
     net.tun.write_packet(&ack.packet())?;
     let listener = net.listeners.get(usize::from(syn.to.is_ipv6())).ok_or("no such listener")?;
     wait_for(listener)?;
-    Ok(tcp::accept_with_addr(listener)?)
+    let (stream, peer) = tcp::accept_with_addr(listener)?;
+    Ok((stream, peer, ack))
+}
+
+/// What decides how fast an accepted connection sends.
+fn congestion_control(stream: &TcpStream) -> Result<String, Failed> {
+    let name = getsockopt(stream, sockopt::TcpCongestion)?;
+    Ok(name.to_string_lossy().trim_end_matches('\0').to_owned())
 }
 
 fn handshake(device: &str, target: &str) -> Outcome {
     let mut net = gateway()?;
     let syn = Segment { from: device.parse()?, to: target.parse()?, seq: 0xdead_beef, ack: 0, flags: SYN };
-    let (mut stream, peer) = connect(&mut net, syn)?;
+    let (mut stream, peer, _) = connect(&mut net, syn)?;
 
     assert_eq!(peer, syn.from);
     assert_eq!(stream.local_addr()?, syn.to, "the accepted socket has the address the device wanted");
     let saved = tcp::saved_syn(&stream)?.ok_or("the SYN was not saved")?;
     assert_eq!((saved.isn, saved.from, saved.to), (syn.seq, syn.from, syn.to));
+
+    assert_eq!(congestion_control(&stream)?, "bbr", "{:?}", net.notes);
 
     stream.write_all(b"hello")?;
     assert!(next_packet(&mut net.tun)?.ends_with(b"hello"));
@@ -160,21 +188,26 @@ fn two_private_gateways() -> Outcome {
     Ok(())
 }
 
-/// Stands for a container: this test binary in namespaces made by unshare(1).
-fn own_mode() -> Outcome {
+/// Runs a test in a process with namespaces of its own, which stands for a container.
+fn inside(name: &str) -> Outcome {
     let output =
-        Command::new("unshare").arg("-Urn").arg(std::env::current_exe()?).env(INSIDE, "1").output()?;
+        Command::new("unshare").arg("-Urn").arg(std::env::current_exe()?).env(INSIDE, name).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() { Ok(()) } else { Err(text.into_owned().into()) }
+    if output.status.success() && text.contains("1 passed") { Ok(()) } else { Err(text.into_owned().into()) }
 }
 
-/// The rules and routes of the first stay in the namespace; the second must not mind.
+/// The rules and routes of the first stay in the namespace; the second must not mind. The container's
+/// own congestion control is left to whatever else it runs.
 fn own_mode_twice() -> Outcome {
+    let default = "/proc/sys/net/ipv4/tcp_congestion_control";
+    fs::write(default, "reno")?;
     for source in ["100.64.0.9:1", "100.64.0.9:2"] {
-        let mut net = gateway_in(Mode::Own)?;
+        let mut net = gateway_in(Mode::Own, false)?;
         let syn = Segment { from: source.parse()?, to: "10.0.0.1:22".parse()?, seq: 1, ack: 0, flags: SYN };
-        connect(&mut net, syn)?;
-        let error = gateway_in(Mode::Own).err().ok_or("two gateways in one namespace")?;
+        let (stream, ..) = connect(&mut net, syn)?;
+        assert_eq!(congestion_control(&stream)?, "bbr", "{:?}", net.notes);
+        assert_eq!(fs::read_to_string(default)?.trim(), "reno");
+        let error = gateway_in(Mode::Own, false).err().ok_or("two gateways in one namespace")?;
         assert!(error.message().is_some_and(|text| text.contains("another gateway is running")), "{error:?}");
     }
     Ok(())
@@ -185,6 +218,7 @@ fn device(dns: &[&str]) -> Result<device_ns::Spec, Failed> {
         addresses: vec!["100.64.0.2".parse()?, "fd00:d00:d00:1::2".parse()?],
         routes: vec!["100.64.0.0/16".parse()?, "fd00:d00:d00::/48".parse()?],
         mtu: 1380,
+        offload: false,
         dns: dns.iter().map(|text| text.parse::<IpAddr>()).collect::<Result<_, _>>()?,
         search: vec!["corp.example".into()],
     })
@@ -222,7 +256,7 @@ fn a_command_gets_its_own_network() -> Outcome {
         assert!(!text.contains("CapBnd:\t0000000000000000"), "{text}");
     }
     // Nothing was said unasked: no router solicitation, no multicast report.
-    let mut batch = Batch::new(1, 2048);
+    let mut batch = Batch::new(1);
     assert_eq!(tun.read_batch(&mut batch)?, 0, "{:?}", batch.packets().collect::<Vec<_>>());
     Ok(())
 }

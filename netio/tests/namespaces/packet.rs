@@ -10,7 +10,7 @@ pub const ACK: u8 = 0x10;
 const TCP: u8 = 6;
 const ICMP: u8 = 1;
 
-/// A TCP segment without options or payload.
+/// A TCP segment without options; what it carries, if anything, is not part of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Segment {
     pub from: SocketAddr,
@@ -35,6 +35,33 @@ impl Segment {
         pseudo.extend(&tcp);
         tcp[16..18].copy_from_slice(&checksum(&pseudo).to_be_bytes());
         ip(self.from.ip(), self.to.ip(), TCP, &tcp)
+    }
+
+    /// The headers of a super-segment that carries `payload` bytes, with a partial checksum: the sum
+    /// of the pseudo-header, not inverted.
+    pub fn head(&self, payload: usize) -> Vec<u8> {
+        let mut packet = self.packet();
+        let (ip, length) = (packet.len() - 20, packet.len() + payload);
+        if self.from.is_ipv4() {
+            packet[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+            packet[10..12].fill(0);
+            let sum = checksum(&packet[..20]);
+            packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        } else {
+            packet[4..6].copy_from_slice(&(20 + payload as u16).to_be_bytes());
+        }
+        let partial = self.pseudo_sum(20 + payload);
+        packet[ip + 16..ip + 18].copy_from_slice(&partial.to_be_bytes());
+        packet
+    }
+
+    /// The sum of the pseudo-header of `length` bytes of TCP, not inverted.
+    pub fn pseudo_sum(&self, length: usize) -> u16 {
+        let mut pseudo = octets(self.from.ip());
+        pseudo.extend(octets(self.to.ip()));
+        pseudo.extend([0, TCP]);
+        pseudo.extend((length as u16).to_be_bytes());
+        !checksum(&pseudo)
     }
 
     /// Reads one, ignoring options and payload.
@@ -71,6 +98,20 @@ pub fn acknowledges(packet: &[u8]) -> Option<u32> {
     let headers = usize::from(packet[0] & 15) * 4 + usize::from(packet[32] >> 4) * 4;
     let flags = u32::from(segment.flags & SYN != 0) + u32::from(segment.flags & FIN != 0);
     Some(segment.seq.wrapping_add((packet.len() - headers) as u32 + flags))
+}
+
+/// Where the TCP header begins in a packet without extension headers.
+pub fn tcp_offset(packet: &[u8]) -> usize {
+    if packet[0] >> 4 == 4 { usize::from(packet[0] & 15) * 4 } else { 40 }
+}
+
+/// Whether the TCP checksum is right.
+pub fn is_complete(packet: &[u8]) -> bool {
+    let tcp = &packet[tcp_offset(packet)..];
+    let Some(segment) = Segment::parse(packet) else { return false };
+    let mut all = segment.pseudo_sum(tcp.len()).to_be_bytes().to_vec();
+    all.extend(tcp);
+    checksum(&all) == 0
 }
 
 /// A ping.

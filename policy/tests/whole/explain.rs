@@ -5,9 +5,11 @@ use policy::{
     facts::{Platform, Resource, Source},
 };
 
-use crate::facts::{EXAMPLES, HOUR, NOON, app, at, conditions, connect, device, engine, fact, reasons, user};
+use crate::facts::{
+    EXAMPLES, HOUR, Held, NOON, app, at, conditions, connect, device, engine, fact, reasons, user,
+};
 
-fn permit(condition: &str) -> policy::Engine {
+fn permit(condition: &str) -> Held {
     engine(&format!(
         "@id(\"p\") @title(\"Reach it\") @advice(\"Ask\") permit (principal, action == \
          Doorward::Action::\"connect\", resource is Doorward::App) when {{ {condition} }};"

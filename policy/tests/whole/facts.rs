@@ -1,6 +1,9 @@
 //! People, devices and resources to ask about.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    ops::Deref,
+};
 
 use policy::{
     Engine, PolicyFile, Zone,
@@ -30,10 +33,28 @@ pub fn zones() -> Vec<Zone> {
     ]
 }
 
-/// An engine that checks every decision against the oracle.
-pub fn engine(text: &str) -> Engine {
+/// An engine whose every decision is held against the oracle's.
+pub struct Held(Engine);
+
+impl Held {
+    pub fn decide(&self, request: &Request<'_>, now: Timestamp) -> Decision {
+        let (decision, truth) = (self.0.decide(request, now), self.0.decide_by_oracle(request, now));
+        assert!(same(&decision, &truth), "{request:?}\nengine {decision:?}\noracle {truth:?}");
+        decision
+    }
+}
+
+impl Deref for Held {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.0
+    }
+}
+
+pub fn engine(text: &str) -> Held {
     match Engine::load(&[file(text)], &zones()) {
-        Ok(engine) => engine.with_shadow_every(1),
+        Ok(engine) => Held(engine),
         Err(errors) => panic!("{errors}"),
     }
 }

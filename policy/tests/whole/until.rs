@@ -19,7 +19,7 @@ proptest! {
         let mut tape = Tape::new(&choices);
         let text = policies(&mut tape, 4, true);
         let engine = match Engine::load(&[file(&text)], &zones()) {
-            Ok(engine) => engine.with_shadow_every(0),
+            Ok(engine) => engine,
             Err(errors) => return Err(TestCaseError::fail(format!("{errors}"))),
         };
         let (world, now) = (world(&mut tape), instant(&mut tape));

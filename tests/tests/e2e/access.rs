@@ -15,6 +15,7 @@ use tests::{
 tests::tests![
     a_healthy_device_reaches_apps_by_name,
     a_healthy_device_reaches_subnets_over_both_families,
+    decisions_are_compared_with_cedars_own,
     the_app_is_told_who_is_there,
     an_unhealthy_device_is_refused,
     a_device_nobody_vouches_for_is_refused,
@@ -46,6 +47,15 @@ pub fn a_healthy_device_reaches_subnets_over_both_families() -> Result<()> {
     for server in [SERVER_V6, "10.50.0.7"] {
         echo(&mut laptop.dial(&format!("{server}:{ECHO}"))?, "broad route")?;
     }
+    Ok(())
+}
+
+fn decisions_are_compared_with_cedars_own() -> Result<()> {
+    let scene = Scene::start()?;
+    let laptop = scene.device("laptop")?;
+    echo(&mut laptop.dial(&format!("{DESK}:{ECHO}"))?, "the first decision is one that is compared")?;
+    scene.wait_for_counter("compared", 0)?;
+    assert_eq!(scene.counter("mismatches")?, 0);
     Ok(())
 }
 

@@ -10,5 +10,5 @@ mod table;
 mod table_tests;
 
 pub(crate) use queue::FairQueue;
-pub(crate) use state::Flow;
+pub(crate) use state::{Flow, FlowSlot};
 pub(crate) use table::{Admitted, Flows, OnSegment, OnSyn, Outbound};

@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn devices_take_turns() {
-        let mut devices = Devices::default();
+        let mut devices = Devices::new();
         let mut device = |n: u8| {
             devices.add(format!("d{n}").parse().unwrap(), [100, 64, 0, n].into(), [n; 16].into()).unwrap()
         };

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use crate::{
     devices::DeviceSlot,
-    event::{FlowKey, FlowPhase},
+    event::{FlowId, FlowKey, FlowPhase},
+    kernel::Open,
     packet::{
         Ends, Ip,
         tcp::{self, ACK, FIN, RST, Tcp, not_before},
     },
+    slab::Slot,
 };
 
 /// A held SYN. Clients repeat a SYN after 1, 3 and 7 s (RFC 6298: 1 s, doubling); a verdict that comes
@@ -25,6 +27,9 @@ pub(super) const CLOSING: Duration = Duration::from_secs(2);
 pub(super) const DRAIN: Duration = Duration::from_secs(60);
 /// Both FINs acknowledged: the last ACK may be lost, and the FIN repeated after 1 s (RFC 6298).
 pub(super) const LAST_ACK: Duration = Duration::from_secs(3);
+
+/// A flow's name in the table.
+pub(crate) type FlowSlot = Slot<Flow>;
 
 /// What may pass.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,11 +49,16 @@ pub(crate) enum State {
 /// One flow.
 #[derive(Debug)]
 pub(crate) struct Flow {
+    pub(crate) id: FlowId,
     pub(crate) device: DeviceSlot,
     pub(crate) key: FlowKey,
     pub(crate) isn: u32,
     pub(crate) since: Instant,
     pub(super) state: State,
+    /// The next younger flow of the same key has this one behind it.
+    pub(super) older: Option<FlowSlot>,
+    /// What of it waits for the kernel and may still grow.
+    pub(crate) open: Open,
     /// The sequence number after the kernel's last segment: where a RST of ours belongs.
     pub(super) next_out: Option<u32>,
     /// When the kernel last sent something.
@@ -82,13 +92,17 @@ impl Half {
 }
 
 impl Flow {
+    /// A flow whose SYN is `syn`; its place among others is the table's to set.
     pub(super) fn held(device: DeviceSlot, key: FlowKey, isn: u32, syn: Vec<u8>, now: Instant) -> Self {
         Self {
+            id: FlowId(0),
             device,
             key,
             isn,
             since: now,
             state: State::Held { syn },
+            older: None,
+            open: Open::default(),
             next_out: None,
             last_out: now,
             by_device: Half::default(),

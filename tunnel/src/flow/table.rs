@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use super::state::{CLOSING, DRAIN, Flow, HOLD, LAST_ACK, PERMIT, State};
+use super::state::{CLOSING, DRAIN, Flow, FlowSlot, HOLD, LAST_ACK, PERMIT, State};
 use crate::{
     config::Limits,
     counters::Count,
@@ -13,17 +13,18 @@ use crate::{
     devices::DeviceSlot,
     event::{FlowId, FlowKey, FlowPhase},
     packet::tcp::{RST, Tcp},
+    slab::Slab,
 };
 
 /// What becomes of a SYN of a device.
 #[derive(Debug)]
 pub(crate) enum OnSyn {
     /// Held anew; an older hold of the key was given up for it.
-    Opened { flow: FlowId, superseded: Option<(FlowId, Flow)> },
+    Opened { flow: FlowId, superseded: Option<Box<Flow>> },
     /// A repetition of a held SYN.
     Repeated,
     /// The kernel answers it.
-    Pass,
+    Pass(FlowSlot),
     /// To be refused by RST, and why.
     Refuse(Count),
 }
@@ -31,12 +32,12 @@ pub(crate) enum OnSyn {
 /// What becomes of any other segment of a device.
 #[derive(Debug)]
 pub(crate) enum OnSegment {
-    Pass,
+    Pass(FlowSlot),
     /// The flow is being cut: answer by RST.
     Closing,
     NoFlow,
     /// The device took back its SYN.
-    Withdrawn(FlowId, Flow),
+    Withdrawn(Box<Flow>),
 }
 
 /// What becomes of a segment of the kernel.
@@ -52,7 +53,7 @@ pub(crate) enum Admitted {
     /// Give this SYN to the kernel.
     Syn(Vec<u8>),
     /// Too many of the device's SYNs wait in the kernel: the flow is gone.
-    OverLimit(Flow),
+    OverLimit(Box<Flow>),
     NotHeld,
 }
 
@@ -77,9 +78,10 @@ impl Tally {
 /// Every flow there is.
 #[derive(Debug)]
 pub(crate) struct Flows {
-    flows: HashMap<FlowId, Flow>,
-    /// The flows of one key, oldest first; never empty.
-    by_key: HashMap<FlowKey, Vec<FlowId>>,
+    flows: Slab<Flow>,
+    by_id: HashMap<FlowId, FlowSlot>,
+    /// The youngest flow of each key; the others stand behind it, in order of age.
+    by_key: HashMap<FlowKey, FlowSlot>,
     tallies: HashMap<DeviceSlot, Tally>,
     deadlines: Deadlines<FlowId>,
     next: u64,
@@ -89,7 +91,8 @@ pub(crate) struct Flows {
 impl Flows {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            flows: HashMap::new(),
+            flows: Slab::new(),
+            by_id: HashMap::new(),
             by_key: HashMap::new(),
             tallies: HashMap::new(),
             deadlines: Deadlines::new(),
@@ -99,7 +102,11 @@ impl Flows {
     }
 
     pub(crate) fn get(&self, id: FlowId) -> Option<&Flow> {
-        self.flows.get(&id)
+        self.flows.get(self.slot(id)?)
+    }
+
+    pub(crate) fn at_mut(&mut self, slot: FlowSlot) -> Option<&mut Flow> {
+        self.flows.get_mut(slot)
     }
 
     /// Whether the device has any flow, in whatever state.
@@ -109,13 +116,13 @@ impl Flows {
 
     /// Whether the youngest flow of the key is this device's and is being cut.
     pub(crate) fn is_closing(&self, key: &FlowKey, device: DeviceSlot) -> bool {
-        let youngest = self.by_key.get(key).and_then(|ids| self.flows.get(ids.last()?));
+        let youngest = self.by_key.get(key).and_then(|&slot| self.flows.get(slot));
         youngest.is_some_and(|flow| flow.device == device && flow.state == State::Closing)
     }
 
     /// Every flow, oldest first.
     pub(crate) fn all(&self) -> Vec<(FlowId, &Flow)> {
-        let mut all: Vec<_> = self.flows.iter().map(|(&id, flow)| (id, flow)).collect();
+        let mut all: Vec<_> = self.flows.values().map(|flow| (flow.id, flow)).collect();
         all.sort_unstable_by_key(|&(id, _)| id);
         all
     }
@@ -135,7 +142,7 @@ impl Flows {
         now: Instant,
     ) -> OnSyn {
         let mut superseded = None;
-        if let Some((id, flow)) = self.youngest_mut(&key) {
+        if let Some((slot, flow)) = self.youngest_mut(&key) {
             let anew = flow.isn != tcp.seq;
             let over = flow.over();
             match &mut flow.state {
@@ -144,10 +151,10 @@ impl Flows {
                     *syn = packet.to_vec();
                     return OnSyn::Repeated;
                 }
-                State::Held { .. } => superseded = self.remove(id).map(|flow| (id, flow)),
+                State::Held { .. } => superseded = self.remove(slot),
                 State::Draining if anew => {}
                 State::Admitted | State::Live if anew && over => {}
-                State::Admitted | State::Live | State::Draining => return OnSyn::Pass,
+                State::Admitted | State::Live | State::Draining => return OnSyn::Pass(slot),
             }
         }
         if let Some(limit) = self.limit_hit(device).filter(|_| superseded.is_none()) {
@@ -159,116 +166,119 @@ impl Flows {
 
     /// Any other segment of a device.
     pub(crate) fn segment_in(&mut self, key: &FlowKey, tcp: &Tcp, now: Instant) -> OnSegment {
-        let Some((id, youngest)) = self.youngest_mut(key) else { return OnSegment::NoFlow };
+        let Some((slot, youngest)) = self.youngest_mut(key) else { return OnSegment::NoFlow };
         match youngest.state {
             State::Closing => return OnSegment::Closing,
             State::Held { .. } if tcp.has(RST) && tcp.seq == youngest.isn.wrapping_add(1) => {
-                return self.remove(id).map_or(OnSegment::NoFlow, |flow| OnSegment::Withdrawn(id, flow));
+                return self.remove(slot).map_or(OnSegment::NoFlow, OnSegment::Withdrawn);
             }
             State::Held { .. } | State::Admitted | State::Live | State::Draining => {}
         }
-        let Some((id, flow)) = self.passing_mut(key) else { return OnSegment::NoFlow };
+        let Some((slot, flow)) = self.passing_mut(slot) else { return OnSegment::NoFlow };
         flow.see_in(tcp);
-        self.after_segment(id, now);
-        OnSegment::Pass
+        self.after_segment(slot, now);
+        OnSegment::Pass(slot)
     }
 
     /// A segment of the kernel.
     pub(crate) fn segment_out(&mut self, key: &FlowKey, tcp: &Tcp, now: Instant) -> Outbound {
-        let Some((_, youngest)) = self.youngest_mut(key) else { return Outbound::Drop(Count::TunNoFlow) };
+        let Some((slot, youngest)) = self.youngest_mut(key) else { return Outbound::Drop(Count::TunNoFlow) };
         let device = youngest.device;
         if youngest.state == State::Closing {
             return if tcp.has(RST) { Outbound::Pass(device) } else { Outbound::Drop(Count::TunClosing) };
         }
-        let Some((id, flow)) = self.passing_mut(key) else { return Outbound::Drop(Count::TunNoFlow) };
+        let Some((slot, flow)) = self.passing_mut(slot) else { return Outbound::Drop(Count::TunNoFlow) };
         flow.see_out(tcp, now);
-        self.after_segment(id, now);
+        self.after_segment(slot, now);
         Outbound::Pass(device)
     }
 
     /// Takes the SYN out of its hold.
     pub(crate) fn admit(&mut self, id: FlowId, now: Instant) -> Admitted {
-        let Some(flow) = self.flows.get_mut(&id) else { return Admitted::NotHeld };
-        let State::Held { syn } = &mut flow.state else { return Admitted::NotHeld };
-        let waiting = self.tallies.get(&flow.device).map_or(0, |tally| tally.admitted);
-        if waiting >= self.limits.admitted_per_device {
-            return self.remove(id).map_or(Admitted::NotHeld, Admitted::OverLimit);
+        let Some((slot, flow)) = self.by_id_mut(id) else { return Admitted::NotHeld };
+        let device = flow.device;
+        if flow.phase() != FlowPhase::Held {
+            return Admitted::NotHeld;
         }
-        let syn = std::mem::take(syn);
-        self.enter(id, State::Admitted);
+        let waiting = self.tallies.get(&device).map_or(0, |tally| tally.admitted);
+        if waiting >= self.limits.admitted_per_device {
+            return self.remove(slot).map_or(Admitted::NotHeld, Admitted::OverLimit);
+        }
+        let Some(State::Held { syn }) = self.enter(slot, State::Admitted) else { return Admitted::NotHeld };
         self.deadlines.set(id, now + PERMIT);
         Admitted::Syn(syn)
     }
 
     /// Ends a hold; none if it is not held.
-    pub(crate) fn refuse(&mut self, id: FlowId) -> Option<Flow> {
-        let held = self.flows.get(&id)?.phase() == FlowPhase::Held;
-        if held { self.remove(id) } else { None }
+    pub(crate) fn refuse(&mut self, id: FlowId) -> Option<Box<Flow>> {
+        let slot = self.slot(id)?;
+        let held = self.flows.get(slot)?.phase() == FlowPhase::Held;
+        if held { self.remove(slot) } else { None }
     }
 
     /// Pairs an accepted socket with its permit: the same key and the same SYN, once.
     pub(crate) fn accepted(&mut self, key: &FlowKey, isn: u32) -> Option<FlowId> {
-        let ids = self.by_key.get(key)?;
-        let id = ids.iter().copied().find(|id| {
-            self.flows.get(id).is_some_and(|flow| flow.state == State::Admitted && flow.isn == isn)
-        })?;
-        self.enter(id, State::Live);
+        let fits = |flow: &Flow| flow.state == State::Admitted && flow.isn == isn;
+        let slot = self.of_key(key).filter(|(_, flow)| fits(flow)).last()?.0;
+        self.enter(slot, State::Live);
+        let id = self.flows.get(slot)?.id;
         self.deadlines.clear(id);
         Some(id)
     }
 
     /// Stops everything but RST. A flow that is over or was replaced, and a hold, end at once and are
     /// returned.
-    pub(crate) fn cut(&mut self, id: FlowId, now: Instant) -> Option<Flow> {
-        let flow = self.flows.get(&id)?;
-        let replaced = self.by_key.get(&flow.key).and_then(|ids| ids.last()) != Some(&id);
+    pub(crate) fn cut(&mut self, id: FlowId, now: Instant) -> Option<Box<Flow>> {
+        let slot = self.slot(id)?;
+        let flow = self.flows.get(slot)?;
+        let replaced = self.by_key.get(&flow.key) != Some(&slot);
         match flow.state {
             State::Closing => return None,
-            State::Held { .. } => return self.remove(id),
+            State::Held { .. } => return self.remove(slot),
             State::Admitted | State::Live | State::Draining if replaced || flow.reset() => {
-                return self.remove(id);
+                return self.remove(slot);
             }
             State::Admitted | State::Live | State::Draining => {}
         }
-        self.enter(id, State::Closing);
+        self.enter(slot, State::Closing);
         self.deadlines.set(id, now + CLOSING);
         None
     }
 
     /// The shell closed the socket in peace: the kernel still says goodbye.
     pub(crate) fn finished(&mut self, id: FlowId, now: Instant) {
-        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let Some((slot, flow)) = self.by_id_mut(id) else { return };
         if flow.state != State::Live {
             return;
         }
         // Counted from now, not from a segment that may be hours old.
         flow.last_out = now;
-        self.enter(id, State::Draining);
+        self.enter(slot, State::Draining);
         self.deadlines.set(id, now + DRAIN);
-        self.after_segment(id, now);
+        self.after_segment(slot, now);
     }
 
     /// Ends one flow whose time has come.
-    pub(crate) fn expire(&mut self, now: Instant) -> Option<(FlowId, Flow)> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<Box<Flow>> {
         loop {
             let id = self.deadlines.pop(now)?;
-            let Some(flow) = self.flows.get(&id) else { continue };
+            let Some((slot, flow)) = self.by_id_mut(id) else { continue };
             let quiet = flow.last_out + DRAIN;
             if flow.state == State::Draining && quiet > now && !flow.said_goodbye() {
                 self.deadlines.set(id, quiet);
                 continue;
             }
-            return self.remove(id).map(|flow| (id, flow));
+            return self.remove(slot);
         }
     }
 
     /// A draining flow ends with a RST, and soon after the second goodbye.
-    fn after_segment(&mut self, id: FlowId, now: Instant) {
-        let Some(flow) = self.flows.get(&id).filter(|flow| flow.state == State::Draining) else { return };
+    fn after_segment(&mut self, slot: FlowSlot, now: Instant) {
+        let Some(flow) = self.flows.get(slot).filter(|flow| flow.state == State::Draining) else { return };
         if flow.reset() {
-            self.remove(id);
+            self.remove(slot);
         } else if flow.said_goodbye() {
-            self.hasten(id, now + LAST_ACK);
+            self.hasten(flow.id, now + LAST_ACK);
         }
     }
 
@@ -292,46 +302,72 @@ impl Flows {
         }
     }
 
-    fn youngest_mut(&mut self, key: &FlowKey) -> Option<(FlowId, &mut Flow)> {
-        let id = *self.by_key.get(key)?.last()?;
-        Some((id, self.flows.get_mut(&id)?))
+    fn slot(&self, id: FlowId) -> Option<FlowSlot> {
+        self.by_id.get(&id).copied()
     }
 
-    /// The youngest flow of the key whose segments go to the kernel.
-    fn passing_mut(&mut self, key: &FlowKey) -> Option<(FlowId, &mut Flow)> {
-        let ids = self.by_key.get(key)?;
-        let id = ids.iter().rev().copied().find(|id| self.flows.get(id).is_some_and(Flow::passes))?;
-        Some((id, self.flows.get_mut(&id)?))
+    fn by_id_mut(&mut self, id: FlowId) -> Option<(FlowSlot, &mut Flow)> {
+        let slot = self.slot(id)?;
+        Some((slot, self.flows.get_mut(slot)?))
     }
 
-    fn open(&mut self, flow: Flow, now: Instant) -> FlowId {
+    fn youngest_mut(&mut self, key: &FlowKey) -> Option<(FlowSlot, &mut Flow)> {
+        let slot = *self.by_key.get(key)?;
+        Some((slot, self.flows.get_mut(slot)?))
+    }
+
+    /// The flow itself and all older ones of its key, youngest first.
+    fn from(&self, slot: Option<FlowSlot>) -> impl Iterator<Item = (FlowSlot, &Flow)> {
+        let named = |slot: FlowSlot| Some((slot, self.flows.get(slot)?));
+        std::iter::successors(slot.and_then(named), move |(_, flow)| flow.older.and_then(named))
+    }
+
+    fn of_key(&self, key: &FlowKey) -> impl Iterator<Item = (FlowSlot, &Flow)> {
+        self.from(self.by_key.get(key).copied())
+    }
+
+    /// The youngest flow, from this one on, whose segments go to the kernel.
+    fn passing_mut(&mut self, slot: FlowSlot) -> Option<(FlowSlot, &mut Flow)> {
+        let (slot, _) = self.from(Some(slot)).find(|(_, flow)| flow.passes())?;
+        Some((slot, self.flows.get_mut(slot)?))
+    }
+
+    fn open(&mut self, mut flow: Flow, now: Instant) -> FlowId {
         let id = FlowId(self.next);
         self.next += 1;
-        self.by_key.entry(flow.key).or_default().push(id);
         let tally = self.tallies.entry(flow.device).or_default();
         tally.all += 1;
         tally.adjust(flow.phase(), 1);
-        self.flows.insert(id, flow);
+        (flow.id, flow.older) = (id, self.by_key.get(&flow.key).copied());
+        let key = flow.key;
+        let slot = self.flows.insert(flow);
+        self.by_id.insert(id, slot);
+        self.by_key.insert(key, slot);
         self.deadlines.set(id, now + HOLD);
         id
     }
 
-    fn enter(&mut self, id: FlowId, state: State) {
-        let Some(flow) = self.flows.get_mut(&id) else { return };
+    /// Changes a flow's state and returns the one before.
+    fn enter(&mut self, slot: FlowSlot, state: State) -> Option<State> {
+        let flow = self.flows.get_mut(slot)?;
         let tally = self.tallies.entry(flow.device).or_default();
         tally.adjust(flow.phase(), -1);
-        flow.state = state;
+        let before = std::mem::replace(&mut flow.state, state);
         tally.adjust(flow.phase(), 1);
+        Some(before)
     }
 
-    fn remove(&mut self, id: FlowId) -> Option<Flow> {
-        let flow = self.flows.remove(&id)?;
-        self.deadlines.clear(id);
-        if let Some(ids) = self.by_key.get_mut(&flow.key) {
-            ids.retain(|&other| other != id);
-            if ids.is_empty() {
-                self.by_key.remove(&flow.key);
-            }
+    fn remove(&mut self, slot: FlowSlot) -> Option<Box<Flow>> {
+        let younger = self.flows.get(slot).and_then(|flow| {
+            self.of_key(&flow.key).find(|(_, younger)| younger.older == Some(slot)).map(|(slot, _)| slot)
+        });
+        let flow = Box::new(self.flows.remove(slot)?);
+        self.by_id.remove(&flow.id);
+        self.deadlines.clear(flow.id);
+        match (younger.and_then(|younger| self.flows.get_mut(younger)), flow.older) {
+            (Some(younger), older) => younger.older = older,
+            (None, Some(older)) => drop(self.by_key.insert(flow.key, older)),
+            (None, None) => drop(self.by_key.remove(&flow.key)),
         }
         if let Some(tally) = self.tallies.get_mut(&flow.device) {
             tally.all = tally.all.saturating_sub(1);
@@ -346,20 +382,27 @@ impl Flows {
     /// Panics if the indexes, tallies, limits and deadlines do not say the same.
     pub(crate) fn check_invariants(&self) {
         let mut tallies: HashMap<DeviceSlot, Tally> = HashMap::new();
-        for (&id, flow) in &self.flows {
+        for (slot, flow) in self.flows.iter() {
             let tally = tallies.entry(flow.device).or_default();
             tally.all += 1;
             tally.adjust(flow.phase(), 1);
-            let ids = self.by_key.get(&flow.key).expect("a flow is found by its key");
-            assert_eq!(ids.iter().filter(|&&other| other == id).count(), 1);
-            assert_eq!(self.deadlines.at(id).is_some(), flow.state != State::Live, "all but live flows end");
+            assert_eq!(self.slot(flow.id), Some(slot), "a flow is found by its id");
+            assert_eq!(
+                self.of_key(&flow.key).filter(|&(other, _)| other == slot).count(),
+                1,
+                "and by its key"
+            );
+            let ends = self.deadlines.at(flow.id).is_some();
+            assert_eq!(ends, flow.state != State::Live, "all but live flows end");
             if matches!(flow.state, State::Held { .. } | State::Closing) {
-                assert_eq!(ids.last(), Some(&id), "only the youngest is held or closing");
+                let youngest = self.by_key.get(&flow.key);
+                assert_eq!(youngest, Some(&slot), "only the youngest is held or closing");
             }
         }
         assert_eq!(self.tallies, tallies);
-        assert_eq!(self.by_key.values().map(Vec::len).sum::<usize>(), self.flows.len());
-        assert!(self.by_key.values().all(|ids| ids.is_sorted() && !ids.is_empty()));
+        assert_eq!(self.by_id.len(), self.flows.len());
+        let by_key = |key| self.of_key(key).map(|(_, flow)| flow.id).collect::<Vec<_>>();
+        assert!(self.by_key.keys().map(by_key).all(|ids| ids.iter().rev().is_sorted() && !ids.is_empty()));
         assert!(self.flows.len() <= self.limits.flows);
         for tally in self.tallies.values() {
             assert!(tally.all <= self.limits.flows_per_device);

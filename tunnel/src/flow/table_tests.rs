@@ -95,7 +95,7 @@ impl Pair {
             admitted_per_device: 2,
             ..Limits::default()
         };
-        let mut devices = Devices::default();
+        let mut devices = Devices::new();
         let mut add =
             |n: u8| devices.add(format!("d{n}").parse().unwrap(), [100, 64, 0, n].into(), [n; 16].into());
         let devices = [add(1).unwrap(), add(2).unwrap()];
@@ -162,7 +162,7 @@ impl Pair {
                 FlowPhase::Draining if anew => {}
                 FlowPhase::Admitted | FlowPhase::Live if anew && flow.over() => {}
                 FlowPhase::Admitted | FlowPhase::Live | FlowPhase::Draining => {
-                    return assert!(matches!(got, OnSyn::Pass));
+                    return assert!(matches!(got, OnSyn::Pass(_)));
                 }
             }
         }
@@ -170,7 +170,7 @@ impl Pair {
         match got {
             OnSyn::Refuse(reason) => assert_eq!(limit, Some(reason)),
             OnSyn::Opened { flow, superseded: old } => {
-                assert_eq!((limit, superseded), (None, old.map(|(id, _)| id)));
+                assert_eq!((limit, superseded), (None, old.map(|flow| flow.id)));
                 assert!(self.flows.iter().all(|known| known.id < flow), "an id is never used again");
                 self.flows.push(Reference {
                     id: flow,
@@ -184,7 +184,7 @@ impl Pair {
                     last_out: self.now,
                 });
             }
-            OnSyn::Repeated | OnSyn::Pass => panic!("a new SYN was taken for an old one"),
+            OnSyn::Repeated | OnSyn::Pass(_) => panic!("a new SYN was taken for an old one"),
         }
     }
 
@@ -198,10 +198,10 @@ impl Pair {
         }
         if flow.phase == FlowPhase::Held && flags == RST && seq == flow.isn + 1 {
             let id = self.flows.remove(at).id;
-            return assert!(matches!(got, OnSegment::Withdrawn(other, _) if other == id));
+            return assert!(matches!(got, OnSegment::Withdrawn(flow) if flow.id == id));
         }
         let Some(at) = self.passing(key) else { return assert!(matches!(got, OnSegment::NoFlow)) };
-        assert!(matches!(got, OnSegment::Pass));
+        assert!(matches!(got, OnSegment::Pass(_)));
         self.flows[at].reset |= flags & RST != 0;
         self.flows[at].fin_in |= flags & FIN != 0;
         self.drop_if_reset(at);
@@ -296,7 +296,7 @@ impl Pair {
     fn pass(&mut self, milliseconds: u64) {
         self.now += Duration::from_millis(milliseconds);
         let mut expired: Vec<FlowId> =
-            std::iter::from_fn(|| self.table.expire(self.now)).map(|(id, _)| id).collect();
+            std::iter::from_fn(|| self.table.expire(self.now)).map(|flow| flow.id).collect();
         expired.sort_unstable();
         let now = self.now;
         let due = |flow: &Reference| match flow.phase {
@@ -355,5 +355,5 @@ fn a_goodbye_heard_by_both_ends_a_draining_flow_soon() {
     assert_eq!(pair.table.poll_timeout(), pair.after(DRAIN), "the last acknowledgement is missing");
     pair.table.segment_out(&key, &tcp(500, 102), pair.now);
     assert_eq!(pair.table.poll_timeout(), pair.after(3));
-    assert_eq!(pair.table.expire(pair.now + Duration::from_secs(3)).map(|(gone, _)| gone), Some(id));
+    assert_eq!(pair.table.expire(pair.now + Duration::from_secs(3)).map(|flow| flow.id), Some(id));
 }

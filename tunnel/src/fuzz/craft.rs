@@ -62,6 +62,30 @@ pub(super) fn spoil(packet: &mut [u8], bytes: &mut Bytes<'_>) {
     }
 }
 
+/// What a network card makes of a segment that is to be cut: pieces with `segment` bytes of payload, and
+/// checksums (Linux `tcp_gso_segment`). FIN and PSH are the last's, CWR is the first's.
+pub(super) fn cut(packet: &[u8], segment: usize) -> Vec<Vec<u8>> {
+    let ip_head = if packet[0] >> 4 == 4 { 20 } else { 40 };
+    let (head, payload) = packet.split_at(ip_head + usize::from(packet[ip_head + 12] >> 4) * 4);
+    // Which length the header tells, and where: IPv4's is of the whole, IPv6's is of what follows.
+    let (length_at, before) = if ip_head == 20 { (2, 0) } else { (4, 40) };
+    let count = payload.len().div_ceil(segment).max(1);
+    let piece = |nth: usize| {
+        let begin = nth * segment;
+        let mut piece = [head, &payload[begin..payload.len().min(begin + segment)]].concat();
+        let length = u16::try_from(piece.len() - before).unwrap_or(0).to_be_bytes();
+        piece[length_at..length_at + 2].copy_from_slice(&length);
+        let tcp = &mut piece[ip_head..];
+        let seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+        let seq = seq.wrapping_add(u32::try_from(begin).unwrap_or(0));
+        tcp[4..8].copy_from_slice(&seq.to_be_bytes());
+        tcp[13] &= if nth + 1 < count { !0x09 } else { 0xff } & if nth > 0 { !0x80 } else { 0xff };
+        mend(&mut piece);
+        piece
+    };
+    (0..count).map(piece).collect()
+}
+
 fn packet(header: Header, payload: Vec<u8>) -> Vec<u8> {
     let length = u16::try_from(payload.len()).unwrap_or(0);
     let mut packet = match (header.src, header.dst) {

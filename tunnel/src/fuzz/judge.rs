@@ -96,6 +96,19 @@ pub(super) fn checksums_hold(packet: &[u8]) -> bool {
     }
 }
 
+/// Whether the checksum of a segment is the sum of its pseudo-header, which leaves the rest to others.
+pub(super) fn partial_holds(packet: &[u8]) -> bool {
+    let Some((src, dst, protocol, tcp)) = plain(packet) else { return false };
+    let length = u32::try_from(tcp.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let tail = [0, 0, 0, protocol];
+    let sum = match (src, dst) {
+        (IpAddr::V4(s), IpAddr::V4(d)) => ones(&[&s.octets(), &d.octets(), &length, &tail]),
+        (IpAddr::V6(s), IpAddr::V6(d)) => ones(&[&s.octets(), &d.octets(), &length, &tail]),
+        _ => return false,
+    };
+    tcp.get(16..18) == Some(&sum.to_be_bytes()[..])
+}
+
 /// The ones' complement sum of even-sized parts, the last of which may be odd.
 pub(super) fn ones(parts: &[&[u8]]) -> u16 {
     let mut sum = 0u64;

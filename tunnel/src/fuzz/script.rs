@@ -3,6 +3,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use super::{
     craft::{self, Tcp},
     world::World,
 };
-use crate::{Refusal, Verdict};
+use crate::{Checksum, Offload, Refusal, Verdict};
 
 const STEPS: usize = 64;
 const SYN: u8 = 2;
@@ -149,7 +150,7 @@ fn step(op: Op, world: &mut World, bytes: &mut Bytes<'_>) {
         Op::Kernel => {
             let mut packet = packet(&DESTINATIONS.map(address), bytes);
             craft::spoil(&mut packet, bytes);
-            world.kernel_sends(&packet);
+            world.kernel_sends(offload(device), &packet);
         }
         Op::Verdict => world.decide(device, verdict(bytes.byte())),
         Op::Accept => world.accept(device),
@@ -162,16 +163,19 @@ fn step(op: Op, world: &mut World, bytes: &mut Bytes<'_>) {
 /// A segment along a flow there is, in one direction or the other.
 fn segment(op: Op, nth: usize, world: &mut World, bytes: &mut Bytes<'_>) {
     let Some((device, key)) = world.flow(nth) else { return };
-    let (flags, seq, ack) = (bytes.pick(&FLAGS), bytes.word().into(), bytes.word().into());
+    let (flags, seq, ack) = (bytes.pick(&FLAGS), u32::from(bytes.word()), bytes.word().into());
     let payload = bytes.take();
     if matches!(op, Op::Segment) {
-        let tcp = Tcp { ports: (key.device.port(), key.target.port()), seq, ack, flags };
-        world.device_sends(device, &tcp.packet(key.device.ip(), key.target.ip(), payload));
+        // Up to four in a row, as the kernel may get them in one piece.
+        let next = |nth: usize| seq + u32::try_from(nth * payload.len()).unwrap_or(0);
+        let tcp = |nth| Tcp { ports: (key.device.port(), key.target.port()), seq: next(nth), ack, flags };
+        let packet = |nth| tcp(nth).packet(key.device.ip(), key.target.ip(), payload);
+        world.device_sends_all(device, &(0..=nth >> 6).map(packet).collect::<Vec<_>>());
     } else {
         let tcp = Tcp { ports: (key.target.port(), key.device.port()), seq, ack, flags };
         let mut packet = tcp.packet(key.target.ip(), key.device.ip(), payload);
         craft::spoil(&mut packet, bytes);
-        world.kernel_sends(&packet);
+        world.kernel_sends(offload(nth), &packet);
     }
 }
 
@@ -196,6 +200,17 @@ fn packet(own: &[IpAddr], bytes: &mut Bytes<'_>) -> Vec<u8> {
     };
     craft::spoil(&mut packet, bytes);
     packet
+}
+
+/// What the kernel leaves to us: most often nothing.
+fn offload(nth: usize) -> Offload {
+    let segment = match nth >> 5 {
+        0..=3 => return Offload::NOTHING,
+        4 | 5 => None,
+        6 => NonZeroU16::new(7),
+        _ => NonZeroU16::new(100),
+    };
+    Offload { checksum: Checksum::Partial, segment }
 }
 
 fn verdict(byte: u8) -> Verdict {

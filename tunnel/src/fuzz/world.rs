@@ -6,14 +6,19 @@
 use std::{
     collections::{BTreeMap, HashSet},
     net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
     time::{Duration, Instant},
 };
 
 use protocol::{id::DeviceId, key::WgKey};
 
-use super::judge::{self, RST};
+use super::{
+    craft,
+    judge::{self, RST},
+};
 use crate::{
-    Config, Count, Event, FlowId, FlowKey, Limits, PeerSpec, PrivateKey, Tunnel, Verdict,
+    Checksum, Config, Count, Event, FlowId, FlowKey, Limits, Offload, PeerSpec, PrivateKey, Shard, ToKernel,
+    Tunnel, Verdict,
     noise::{Kind, NoisePeer, Received, model::Model, model::ModelPeer},
 };
 
@@ -80,11 +85,13 @@ impl World {
         };
         let gateway_addrs = vec![[100, 64, 0, 1].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 1].into()];
         let private_key = PrivateKey::new([200; 32]);
-        let config = Config { private_key, gateway_addrs, limits, seed: 7, mtu: MTU };
+        let config =
+            Config { private_key, gateway_addrs, limits, seed: 7, mtu: MTU, shard: Shard::default() };
         let tunnel = Tunnel::with_noise(config, Box::new(Model { key: GATEWAY, epoch: now }));
         let devices = (1..=DEVICES).map(|n| Device::new(n, now)).collect();
         let (ledger, heard, remembered) = (BTreeMap::new(), HashSet::new(), Vec::new());
         let mut world = Self { now, tunnel, devices, ledger, heard, remembered };
+        world.tunnel.set_offload(true);
         world.tunnel.set_echo([[100, 64, 128, 7].into()].into());
         world.enrol(0);
         world
@@ -119,7 +126,7 @@ impl World {
         let at = device % self.devices.len();
         let mut out = [0; 256];
         let length = self.devices[at].peer.initiate(&mut out, self.now);
-        self.device_transmits(at, &out[..length]);
+        self.device_transmits(at, vec![out[..length].to_vec()]);
     }
 
     /// A datagram that some device sent before; empty if none did.
@@ -134,41 +141,55 @@ impl World {
             (Kind::of(datagram), datagram.get(16..datagram.len().max(32) - 16))
         {
             for device in &mut self.devices {
-                device.said.insert(inner.to_vec());
+                device.said.insert(on_wire(inner));
             }
         }
         let (before, known) = (self.count(Count::UnknownSession), self.tunnel.endpoints());
         self.receive(from, datagram);
         if self.count(Count::UnknownSession) > before && !known.iter().any(|known| known.addr == from) {
-            assert!(self.tunnel.poll_transmit().is_none(), "a stranger without a session was answered");
+            assert!(self.tunnel.transmits().next().is_none(), "a stranger without a session was answered");
         }
         self.settle();
     }
 
     /// Datagrams of one length, the last may be shorter, in one batch.
     pub(super) fn train(&mut self, from: SocketAddr, segment: usize, bytes: &[u8]) {
-        for datagram in bytes.chunks(segment.max(1)) {
-            self.receive(from, datagram);
-        }
+        self.heard.insert(from);
+        self.tunnel.handle_datagrams(0, from, segment, bytes, self.now);
         self.settle();
     }
 
     pub(super) fn device_sends(&mut self, device: usize, packet: &[u8]) {
-        let at = device % self.devices.len();
-        let mut out = vec![0; packet.len() + 256];
-        let sender = &mut self.devices[at];
-        sender.said.insert(packet.to_vec());
-        let length = sender.peer.send(packet, &mut out, self.now);
         let (before, taken) = (self.counted(), self.taken());
-        self.device_transmits(at, &out[..length]);
-        if length > 0 && !packet.is_empty() && judge::segment(packet).is_none() {
+        let sent = self.device_sends_all(device, &[packet.to_vec()]);
+        if sent && !packet.is_empty() && judge::segment(packet).is_none() {
             assert!(self.counted() > before, "a packet vanished: {packet:02x?}");
             assert_eq!(self.taken(), taken, "taken for a segment: {packet:02x?}");
         }
     }
 
-    pub(super) fn kernel_sends(&mut self, packet: &[u8]) {
-        if let Some(segment) = judge::segment(packet).filter(|_| packet.len() <= MTU) {
+    /// Packets of one length, in one batch; whether anything was sent.
+    pub(super) fn device_sends_all(&mut self, device: usize, packets: &[Vec<u8>]) -> bool {
+        let at = device % self.devices.len();
+        let mut train = Vec::new();
+        for packet in packets {
+            let mut out = vec![0; packet.len() + 256];
+            let sender = &mut self.devices[at];
+            sender.said.insert(on_wire(packet));
+            let length = sender.peer.send(packet, &mut out, self.now);
+            out.truncate(length);
+            train.extend((length > 0).then_some(out));
+        }
+        self.device_transmits(at, train)
+    }
+
+    /// The kernel sends a packet and leaves its checksum or segmentation to us.
+    pub(super) fn kernel_sends(&mut self, offload: Offload, packet: &[u8]) {
+        if let Some(segment) = judge::segment(packet) {
+            let pieces = match (offload.checksum, offload.segment) {
+                (Checksum::Complete, None) => vec![packet.to_vec()],
+                (_, segment) => craft::cut(packet, segment.map_or(packet.len(), |n| n.get().into())),
+            };
             let key = FlowKey { device: segment.to, target: segment.from };
             let permits = |entry: &&Entry| match entry.told {
                 Told::Admitted | Told::Live => true,
@@ -177,10 +198,10 @@ impl World {
             };
             let flows = self.ledger.values().filter(|entry| entry.key == key);
             for entry in flows.filter(permits) {
-                self.devices[entry.device].owed.insert(packet.to_vec());
+                self.devices[entry.device].owed.extend(pieces.iter().map(|piece| on_wire(piece)));
             }
         }
-        self.tunnel.handle_tun(packet, self.now);
+        self.tunnel.handle_tun(offload, &mut packet.to_vec(), self.now);
         self.settle();
     }
 
@@ -256,39 +277,72 @@ impl World {
         self.tunnel.counters().iter().map(|(_, count)| count).sum()
     }
 
-    fn device_transmits(&mut self, at: usize, datagram: &[u8]) {
-        if datagram.is_empty() {
-            return;
-        }
-        if self.remembered.len() == REMEMBERED {
-            self.remembered.remove(0);
-        }
-        self.remembered.push(datagram.to_vec());
-        self.receive(self.devices[at].addr, datagram);
+    fn device_transmits(&mut self, at: usize, train: Vec<Vec<u8>>) -> bool {
+        let Some(segment) = train.first().map(Vec::len) else { return false };
+        let from = self.devices[at].addr;
+        self.heard.insert(from);
+        self.tunnel.handle_datagrams(0, from, segment, &train.concat(), self.now);
+        self.remembered.extend(train);
+        self.remembered.drain(..self.remembered.len().saturating_sub(REMEMBERED));
         self.settle();
+        true
     }
 
     fn receive(&mut self, from: SocketAddr, datagram: &[u8]) {
         self.heard.insert(from);
-        self.tunnel.handle_datagram(0, from, datagram, self.now);
+        self.tunnel.handle_datagrams(0, from, datagram.len(), datagram, self.now);
     }
 
     /// Takes and judges all outputs until there are none. Events last: what passed, passed before them.
     fn settle(&mut self) {
         loop {
-            while let Some(packet) = self.tunnel.poll_tun().map(<[u8]>::to_vec) {
-                self.judge_packet(&packet);
+            for (packet, segment) in self.packets() {
+                self.judge_given(&packet, segment);
             }
             while let Some(event) = self.tunnel.poll_event() {
                 self.judge_event(event);
             }
-            let Some(sent) = self.tunnel.poll_transmit() else { return };
-            let (to, datagram) = (sent.to, sent.bytes.to_vec());
-            assert!(self.heard.contains(&to), "{to} never sent us anything");
-            let at = self.devices.iter().position(|device| device.addr == to);
-            if let Some(reply) = at.and_then(|at| self.deliver(at, &datagram)) {
-                self.receive(to, &reply);
+            let sent = self.datagrams();
+            if sent.is_empty() {
+                return;
             }
+            for (to, datagram) in sent {
+                assert!(self.heard.contains(&to), "{to} never sent us anything");
+                let at = self.devices.iter().position(|device| device.addr == to);
+                if let Some(reply) = at.and_then(|at| self.deliver(at, &datagram)) {
+                    self.receive(to, &reply);
+                }
+            }
+        }
+    }
+
+    /// What is on its way to the kernel, each with the length of its segments if it has several.
+    fn packets(&mut self) -> Vec<(Vec<u8>, Option<NonZeroU16>)> {
+        let whole = |packet: ToKernel<'_>| (packet.parts().flatten().copied().collect(), packet.segment);
+        let packets = self.tunnel.packets().map(whole).collect();
+        self.tunnel.clear_packets();
+        packets
+    }
+
+    /// What is on its way over the network, datagram by datagram.
+    fn datagrams(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut datagrams = Vec::new();
+        for train in self.tunnel.transmits() {
+            datagrams.extend(train.bytes.chunks(train.segment).map(|bytes| (train.to, bytes.to_vec())));
+        }
+        self.tunnel.clear_transmits();
+        datagrams
+    }
+
+    /// To the kernel: an ordinary packet, or several segments of which it is told to trust the checksum.
+    fn judge_given(&self, packet: &[u8], segment: Option<NonZeroU16>) {
+        let Some(segment) = segment else {
+            assert!(judge::checksums_hold(packet), "a wrong checksum: {packet:02x?}");
+            return self.judge_packet(packet);
+        };
+        assert!(judge::partial_holds(packet), "no sum of the pseudo-header: {packet:02x?}");
+        for piece in craft::cut(packet, segment.get().into()) {
+            self.judge_packet(&piece);
         }
     }
 
@@ -300,7 +354,7 @@ impl World {
         let fits = |entry: &&Entry| {
             let device = &self.devices[entry.device];
             let passes = matches!(entry.told, Told::Admitted | Told::Live);
-            entry.key == key && passes && device.enrolled && device.said.contains(packet)
+            entry.key == key && passes && device.enrolled && device.said.contains(&on_wire(packet))
         };
         let entry = self.ledger.values().find(fits);
         let entry = entry.unwrap_or_else(|| panic!("no admitted flow: {segment:?} in {:?}", self.ledger));
@@ -365,7 +419,7 @@ impl Device {
     fn judge(&self, packet: &[u8]) {
         let (src, dst, protocol, payload) = judge::plain(packet).expect("a device gets plain packets");
         assert!(self.sources().contains(&dst), "for {dst}, not for {:?}", self.sources());
-        if self.owed.contains(packet) {
+        if self.owed.contains(&on_wire(packet)) {
             return;
         }
         assert!(judge::checksums_hold(packet), "a wrong checksum: {packet:02x?}");
@@ -375,4 +429,14 @@ impl Device {
             _ => assert!(matches!(protocol, 1 | 58), "not permitted: {packet:02x?}"),
         }
     }
+}
+
+/// A packet but for what says only which it is: IPv4's identification, and so its header's checksum.
+fn on_wire(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    if packet.first().is_some_and(|first| first >> 4 == 4) && packet.len() >= 20 {
+        packet[4..6].fill(0);
+        packet[10..12].fill(0);
+    }
+    packet
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::{Ends, Ip, checksum};
 use crate::counters::Count;
 
-const HEADER: usize = 20;
+pub(super) const HEADER: usize = 20;
 /// More-fragments and the fragment offset, next to the don't-fragment bit.
 const FRAGMENT: u16 = 0x3fff;
 const DONT_FRAGMENT: u16 = 0x4000;

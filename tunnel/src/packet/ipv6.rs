@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use super::{Ends, Ip};
 use crate::counters::Count;
 
-const HEADER: usize = 40;
+pub(super) const HEADER: usize = 40;
 
 pub(super) fn parse(packet: &[u8]) -> Result<Ip<'_>, Count> {
     let (header, payload) = packet.split_first_chunk::<HEADER>().ok_or(Count::Ipv6Malformed)?;

@@ -2,10 +2,13 @@
 //! bytes, and exists only if the packet is whole and plain: no fragments, no options, no extension
 //! headers, no lie about its length. It judges form, not addresses; that is the filter's.
 
-mod checksum;
+pub(crate) mod checksum;
 pub(crate) mod icmp;
 mod ipv4;
 mod ipv6;
+pub(crate) mod split;
+#[cfg(test)]
+pub(crate) mod split_tests;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
@@ -47,6 +50,14 @@ impl Ends {
         match *self {
             Self::V4 { dst, .. } => dst.into(),
             Self::V6 { dst, .. } => dst.into(),
+        }
+    }
+
+    /// How long the IP header of a plain packet is.
+    pub(crate) fn header_len(self) -> usize {
+        match self {
+            Self::V4 { .. } => ipv4::HEADER,
+            Self::V6 { .. } => ipv6::HEADER,
         }
     }
 

@@ -1,14 +1,16 @@
 //! TCP (RFC 9293) as far as a filter needs it: ports, sequence numbers, flags; and the RST.
 //! Options and windows are the kernel's business.
 
-use super::{Ends, TCP, build, checksum};
+use super::{Ends, Ip, TCP, build, checksum};
 use crate::counters::Count;
 
 const HEADER: usize = 20;
 pub(crate) const FIN: u8 = 1;
 pub(crate) const SYN: u8 = 2;
 pub(crate) const RST: u8 = 4;
+pub(crate) const PSH: u8 = 8;
 pub(crate) const ACK: u8 = 16;
+pub(crate) const CWR: u8 = 128;
 
 /// A sane segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub(crate) struct Tcp {
     pub(crate) ack: u32,
     /// SEG.LEN: payload, plus one each for SYN and FIN.
     pub(crate) len: u32,
+    /// Bytes of the header.
+    pub(crate) head: u8,
     flags: u8,
 }
 
@@ -43,8 +47,15 @@ impl Tcp {
             seq: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
             ack: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
             len: payload + u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0),
+            head: header[12] >> 4 << 2,
             flags,
         })
+    }
+
+    /// Reads the segment in `ip` if its checksum is right, too.
+    pub(crate) fn verified(ip: &Ip<'_>) -> Result<Self, Count> {
+        let tcp = Self::parse(ip.payload)?;
+        if checksum::transport(ip.ends, TCP, ip.payload) == 0 { Ok(tcp) } else { Err(Count::TcpChecksum) }
     }
 
     /// A connection request.
@@ -56,11 +67,19 @@ impl Tcp {
         self.flags & flag != 0
     }
 
+    /// Whether it has no flags but these.
+    pub(crate) fn only(&self, flags: u8) -> bool {
+        self.flags & !flags == 0
+    }
+
     /// The sequence number after this segment.
     pub(crate) fn end(&self) -> u32 {
         self.seq.wrapping_add(self.len)
     }
 }
+
+/// What our own segments begin as.
+const EMPTY: Tcp = Tcp { src: 0, dst: 0, seq: 0, ack: 0, len: 0, head: HEADER as u8, flags: 0 };
 
 /// SYN, FIN and RST exclude each other, and only SYN and RST come without ACK (RFC 9293 §3.5, §3.10.7).
 fn sane(flags: u8) -> bool {
@@ -82,16 +101,16 @@ pub(crate) fn reset(ends: Ends, segment: &Tcp) -> Option<Vec<u8>> {
         return None;
     }
     let reply = if segment.has(ACK) {
-        Tcp { src: segment.dst, dst: segment.src, seq: segment.ack, ack: 0, len: 0, flags: RST }
+        Tcp { src: segment.dst, dst: segment.src, seq: segment.ack, ack: 0, flags: RST, ..EMPTY }
     } else {
-        Tcp { src: segment.dst, dst: segment.src, seq: 0, ack: segment.end(), len: 0, flags: RST | ACK }
+        Tcp { src: segment.dst, dst: segment.src, seq: 0, ack: segment.end(), flags: RST | ACK, ..EMPTY }
     };
     write(ends.reversed(), &reply, &[])
 }
 
 /// A RST with a chosen sequence number, along `ends`.
 pub(crate) fn reset_at(ends: Ends, src: u16, dst: u16, seq: u32) -> Option<Vec<u8>> {
-    write(ends, &Tcp { src, dst, seq, ack: 0, len: 0, flags: RST }, &[])
+    write(ends, &Tcp { src, dst, seq, flags: RST, ..EMPTY }, &[])
 }
 
 fn write(ends: Ends, tcp: &Tcp, payload: &[u8]) -> Option<Vec<u8>> {
@@ -113,7 +132,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::packet::{Ip, tests::ends};
+    use crate::packet::tests::ends;
 
     /// A segment for tests.
     pub(crate) fn segment(
@@ -124,7 +143,7 @@ pub(crate) mod tests {
         flags: u8,
         payload: &[u8],
     ) -> Vec<u8> {
-        write(ends, &Tcp { src: ports.0, dst: ports.1, seq, ack, len: 0, flags }, payload).unwrap()
+        write(ends, &Tcp { src: ports.0, dst: ports.1, seq, ack, flags, ..EMPTY }, payload).unwrap()
     }
 
     /// A SYN for tests.
@@ -158,7 +177,7 @@ pub(crate) mod tests {
     #[test]
     fn an_acknowledging_segment_is_reset_at_its_ack() {
         let ends = Ends::V4 { src: [10, 0, 0, 1].into(), dst: [10, 0, 0, 2].into() };
-        let tcp = Tcp { src: 1, dst: 2, seq: 100, ack: 7777, len: 5, flags: ACK };
+        let tcp = Tcp { src: 1, dst: 2, seq: 100, ack: 7777, len: 5, flags: ACK, ..EMPTY };
         let packet = reset(ends, &tcp).unwrap();
         let rst = Tcp::parse(&packet[20..]).unwrap();
         assert_eq!((rst.seq, rst.ack, rst.flags), (7777, 0, RST));

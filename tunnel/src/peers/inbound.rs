@@ -23,7 +23,7 @@ const FLUSH_LIMIT: usize = 256;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrived {
     Nothing,
-    /// This much of the scratch buffer is a packet of the device.
+    /// This much of the room in the kernel's queue is a packet of the device.
     Packet {
         device: DeviceSlot,
         len: usize,
@@ -91,7 +91,7 @@ impl Peers {
             }
         };
         let Some((slot, peer)) =
-            self.by_key.get(&key).and_then(|slot| Some((*slot, self.slots.get_mut(slot)?)))
+            self.by_key.get(&key).and_then(|&slot| Some((slot, self.slots.get_mut(slot)?)))
         else {
             return Arrived::Nothing;
         };
@@ -109,7 +109,7 @@ impl Peers {
         if !self.answer(slot, from, datagram, io, now) {
             return Arrived::Nothing;
         }
-        if let Some(peer) = self.slots.get_mut(&slot) {
+        if let Some(peer) = self.slots.get_mut(slot) {
             peer.stamp = Some(stamp);
         }
         Arrived::Handshake { device, key }
@@ -124,7 +124,7 @@ impl Peers {
         io: &mut Io<'_>,
         now: Instant,
     ) -> bool {
-        let slept = self.slots.get(&slot).is_some_and(|peer| !peer.is_awake());
+        let slept = self.slots.get(slot).is_some_and(|peer| !peer.is_awake());
         let answered = self.shake(slot, from, datagram, io, now);
         if !answered && slept {
             self.sleep(slot);
@@ -176,7 +176,7 @@ impl Peers {
             }
         }
         io.counters.add(Count::Handshake);
-        if let Some(peer) = self.slots.get_mut(&slot) {
+        if let Some(peer) = self.slots.get_mut(slot) {
             peer.usage.last_handshake = Some(now);
         }
         true
@@ -185,7 +185,11 @@ impl Peers {
     fn cookie(&mut self, index: u32, from: Endpoint, datagram: &[u8], io: &mut Io<'_>, now: Instant) {
         let Some((slot, ..)) = self.awake_at(index) else { return };
         let Some(awake) = self.wake(slot, now) else { return };
-        if awake.noise.receive(from.addr.ip(), datagram, io.scratch, now) != Received::Nothing {
+        let Some(room) = io.transmits.room(HANDSHAKE_BYTES) else {
+            io.counters.add(Count::QueueFull);
+            return;
+        };
+        if awake.noise.receive(from.addr.ip(), datagram, room, now) != Received::Nothing {
             io.counters.add(Count::HandshakeInvalid);
         }
     }
@@ -204,7 +208,11 @@ impl Peers {
             self.unknown_session(from, io, now);
             return Arrived::Nothing;
         };
-        let received = awake.noise.receive(from.addr.ip(), datagram, io.scratch, now);
+        let Some(room) = io.kernel.room(datagram.len()) else {
+            io.counters.add(Count::QueueFull);
+            return Arrived::Nothing;
+        };
+        let received = awake.noise.receive(from.addr.ip(), datagram, room, now);
         match received {
             Received::Nothing | Received::Packet(_) | Received::Garbage => {}
             Received::Failed(Failure::NoSession) => self.unknown_session(from, io, now),
@@ -229,7 +237,7 @@ impl Peers {
     /// Data of a session decrypted: only this proves where the peer is.
     fn heard(&mut self, slot: PeerSlot, from: Endpoint, bytes: usize, now: Instant) {
         self.move_to(slot, from);
-        if let Some(peer) = self.slots.get_mut(&slot) {
+        if let Some(peer) = self.slots.get_mut(slot) {
             peer.usage.last_heard = Some(now);
             peer.usage.received += bytes as u64;
         }
@@ -237,7 +245,7 @@ impl Peers {
 
     /// Sends what waited for a session.
     fn flush(&mut self, slot: PeerSlot, to: Endpoint, io: &mut Io<'_>, now: Instant) {
-        let Some(awake) = self.slots.get_mut(&slot).and_then(|peer| peer.awake.as_mut()) else { return };
+        let Some(awake) = self.slots.get_mut(slot).and_then(|peer| peer.awake.as_mut()) else { return };
         for _ in 0..FLUSH_LIMIT {
             let Some(room) = io.transmits.room(self.largest) else {
                 io.counters.add(Count::QueueFull);
@@ -257,7 +265,7 @@ impl Peers {
     fn unknown_session(&mut self, from: Endpoint, io: &mut Io<'_>, now: Instant) {
         io.counters.add(Count::UnknownSession);
         let found = self.by_endpoint.get(&from.addr);
-        let Some((slot, peer)) = found.and_then(|slot| Some((*slot, self.slots.get_mut(slot)?))) else {
+        let Some((slot, peer)) = found.and_then(|&slot| Some((slot, self.slots.get_mut(slot)?))) else {
             return;
         };
         if peer.awake.as_ref().is_some_and(|awake| awake.noise.has_session(now)) {
@@ -276,7 +284,7 @@ impl Peers {
 
     /// The peer awake under a receiver index, whose low byte is the cipher's own.
     fn awake_at(&self, index: u32) -> Option<(PeerSlot, DeviceSlot, WgKey)> {
-        let slot = *self.by_index.get(&(index >> 8))?;
-        self.slots.get(&slot).map(|peer| (slot, peer.device, peer.key))
+        let slot = self.by_index.get(index >> 8)?;
+        self.slots.get(slot).map(|peer| (slot, peer.device, peer.key))
     }
 }

@@ -4,12 +4,14 @@
 //! of a session decrypts; a peer without cipher state costs no timer.
 
 mod inbound;
+mod indices;
 mod outbound;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -21,22 +23,24 @@ use crate::{
     config::{KnownEndpoint, KnownStamp, Limits, Stamp},
     counters::Counters,
     devices::DeviceSlot,
+    kernel::Kernel,
     noise::{DATA_OVERHEAD, HANDSHAKE_BYTES, Noise, NoisePeer},
-    outbox::Outbox,
     rng::Rng,
+    slab::{Slab, Slot},
+    trains::Trains,
 };
+
+use indices::Indices;
+use ticks::Ticks;
 
 pub(crate) use inbound::Arrived;
 
-/// How often cipher state looks at its timers (boringtun asks for at most 250 ms).
-pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// REJECT_AFTER_TIME (WireGuard paper §6.1) after the last handshake message no key is of use; ten
 /// seconds more, because cipher and shell do not read the same clock.
 const ASLEEP_AFTER: Duration = Duration::from_secs(190);
 
-/// A peer's place while it exists; never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct PeerSlot(u64);
+/// A peer's name while it exists; never reused.
+pub(crate) type PeerSlot = Slot<Peer>;
 
 /// An address outside the tunnel, and the socket that reaches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +51,8 @@ pub(crate) struct Endpoint {
 
 /// Where inputs leave their outputs.
 pub(crate) struct Io<'a> {
-    /// At least as long as any datagram; a decrypted packet is at its beginning.
-    pub(crate) scratch: &'a mut [u8],
-    pub(crate) transmits: &'a mut Outbox<Endpoint>,
+    pub(crate) transmits: &'a mut Trains,
+    pub(crate) kernel: &'a mut Kernel,
     pub(crate) counters: &'a mut Counters,
 }
 
@@ -65,6 +68,8 @@ pub(crate) struct Peer {
     forced: Option<Instant>,
     pub(crate) usage: Usage,
     awake: Option<Awake>,
+    /// Stands among those to be ticked; whoever fell asleep does so until its next tick.
+    ticked: bool,
 }
 
 /// What status tells about a peer.
@@ -85,6 +90,21 @@ struct Awake {
 }
 
 impl Peer {
+    fn new(key: WgKey, device: DeviceSlot, memory: Memory) -> Self {
+        Self {
+            key,
+            device,
+            retired: false,
+            endpoint: None,
+            stamp: memory.stamp,
+            initiated: None,
+            forced: None,
+            usage: Usage::default(),
+            awake: None,
+            ticked: false,
+        }
+    }
+
     pub(crate) fn is_awake(&self) -> bool {
         self.awake.is_some()
     }
@@ -100,15 +120,12 @@ pub(crate) struct Memory {
 /// All peers.
 pub(crate) struct Peers {
     noise: Box<dyn Noise>,
-    slots: HashMap<PeerSlot, Peer>,
+    slots: Slab<Peer>,
     by_key: HashMap<WgKey, PeerSlot>,
     /// The peers awake, by their receiver index without its low byte.
-    by_index: BTreeMap<u32, PeerSlot>,
+    by_index: Indices,
     by_endpoint: HashMap<SocketAddr, PeerSlot>,
-    next: u64,
-    rng: Rng,
-    /// When to tick: set while a peer is awake.
-    tick_at: Option<Instant>,
+    ticks: Ticks,
     /// When to refill the handshake limiter: set while it has counted something.
     refill_at: Option<Instant>,
     rehandshakes: Rehandshakes,
@@ -123,16 +140,14 @@ struct Rehandshakes {
 }
 
 impl Peers {
-    pub(crate) fn new(noise: Box<dyn Noise>, seed: u64, limits: &Limits, mtu: usize) -> Self {
+    pub(crate) fn new(noise: Box<dyn Noise>, indices: Rng, limits: &Limits, mtu: usize) -> Self {
         Self {
             noise,
-            slots: HashMap::new(),
+            slots: Slab::new(),
             by_key: HashMap::new(),
-            by_index: BTreeMap::new(),
+            by_index: Indices::new(indices),
             by_endpoint: HashMap::new(),
-            next: 0,
-            rng: Rng::new(seed),
-            tick_at: None,
+            ticks: Ticks::new(),
             refill_at: None,
             rehandshakes: Rehandshakes {
                 budget: Budget::default(),
@@ -147,21 +162,8 @@ impl Peers {
         if self.by_key.contains_key(&key) {
             return None;
         }
-        let slot = PeerSlot(self.next);
-        self.next += 1;
+        let slot = self.slots.insert(Peer::new(key, device, memory));
         self.by_key.insert(key, slot);
-        let peer = Peer {
-            key,
-            device,
-            retired: false,
-            endpoint: None,
-            stamp: memory.stamp,
-            initiated: None,
-            forced: None,
-            usage: Usage::default(),
-            awake: None,
-        };
-        self.slots.insert(slot, peer);
         if let Some(endpoint) = memory.endpoint {
             self.move_to(slot, endpoint);
         }
@@ -170,7 +172,7 @@ impl Peers {
 
     /// Lets no new session begin; what is awake stays so until [`forget`](Self::forget).
     pub(crate) fn retire(&mut self, slot: PeerSlot) -> Option<(WgKey, Memory)> {
-        let peer = self.slots.get_mut(&slot).filter(|peer| !peer.retired)?;
+        let peer = self.slots.get_mut(slot).filter(|peer| !peer.retired)?;
         peer.retired = true;
         let (key, memory) = (peer.key, Memory { endpoint: peer.endpoint, stamp: peer.stamp });
         self.by_key.remove(&key);
@@ -186,12 +188,12 @@ impl Peers {
     pub(crate) fn forget(&mut self, slot: PeerSlot) -> Option<(WgKey, Memory)> {
         let memory = self.retire(slot);
         self.sleep(slot);
-        self.slots.remove(&slot);
+        self.slots.remove(slot);
         memory
     }
 
     pub(crate) fn get(&self, slot: PeerSlot) -> Option<&Peer> {
-        self.slots.get(&slot)
+        self.slots.get(slot)
     }
 
     /// Every peer that was not retired, in the order of keys.
@@ -213,7 +215,7 @@ impl Peers {
     pub(crate) fn restore_endpoints(&mut self, known: &[KnownEndpoint]) {
         for &KnownEndpoint { key, socket, addr } in known {
             let Some(&slot) = self.by_key.get(&key) else { continue };
-            if self.slots.get(&slot).is_some_and(|peer| peer.endpoint.is_none()) {
+            if self.slots.get(slot).is_some_and(|peer| peer.endpoint.is_none()) {
                 self.move_to(slot, Endpoint { socket, addr });
             }
         }
@@ -227,19 +229,19 @@ impl Peers {
     /// Raises stamps of known peers; never lowers one.
     pub(crate) fn restore_stamps(&mut self, known: &[KnownStamp]) {
         for KnownStamp { key, stamp } in known {
-            if let Some(peer) = self.by_key.get(key).and_then(|slot| self.slots.get_mut(slot)) {
+            if let Some(peer) = self.by_key.get(key).and_then(|&slot| self.slots.get_mut(slot)) {
                 peer.stamp = peer.stamp.max(Some(*stamp));
             }
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.tick_at, self.refill_at].into_iter().flatten().min()
+        [self.ticks.next(), self.refill_at].into_iter().flatten().min()
     }
 
     /// The stored endpoint becomes `endpoint`; whoever was there is not found there any more.
     fn move_to(&mut self, slot: PeerSlot, endpoint: Endpoint) {
-        let Some(peer) = self.slots.get_mut(&slot) else { return };
+        let Some(peer) = self.slots.get_mut(slot) else { return };
         let before = peer.endpoint.replace(endpoint);
         if before == Some(endpoint) {
             return;
@@ -256,14 +258,12 @@ impl Peers {
 
     /// Makes cipher state unless there is some.
     fn wake(&mut self, slot: PeerSlot, now: Instant) -> Option<&mut Awake> {
-        let peer = self.slots.get_mut(&slot)?;
+        let peer = self.slots.get_mut(slot)?;
         if peer.awake.is_none() {
-            let mut index = self.rng.index();
-            while self.by_index.contains_key(&index) {
-                index = self.rng.index();
+            let index = self.by_index.add(slot);
+            if !std::mem::replace(&mut peer.ticked, true) {
+                self.ticks.add(slot, now);
             }
-            self.by_index.insert(index, slot);
-            self.tick_at.get_or_insert(now + TICK);
             peer.awake = Some(Awake { noise: self.noise.peer(&peer.key, index, now), index, shaken: now });
         }
         peer.awake.as_mut()
@@ -271,23 +271,27 @@ impl Peers {
 
     /// Drops cipher state.
     fn sleep(&mut self, slot: PeerSlot) {
-        if let Some(awake) = self.slots.get_mut(&slot).and_then(|peer| peer.awake.take()) {
-            self.by_index.remove(&awake.index);
+        if let Some(awake) = self.slots.get_mut(slot).and_then(|peer| peer.awake.take()) {
+            self.by_index.remove(awake.index);
         }
     }
 
     /// Panics if the indexes do not say what the records say.
     pub(crate) fn check_invariants(&self) {
         assert_eq!(self.by_key.len(), self.slots.values().filter(|peer| !peer.retired).count());
-        for (index, slot) in &self.by_index {
+        for (index, slot) in self.by_index.iter() {
             let awake = self.slots.get(slot).and_then(|peer| peer.awake.as_ref());
-            assert_eq!(awake.map(|awake| awake.index), Some(*index), "an index leads to its peer");
+            assert_eq!(awake.map(|awake| awake.index), Some(index), "an index leads to its peer");
         }
-        assert_eq!(self.by_index.len(), self.slots.values().filter(|peer| peer.is_awake()).count());
-        for (addr, slot) in &self.by_endpoint {
+        assert_eq!(self.by_index.iter().count(), self.slots.values().filter(|peer| peer.is_awake()).count());
+        for (addr, &slot) in &self.by_endpoint {
             let endpoint = self.slots.get(slot).and_then(|peer| peer.endpoint);
             assert_eq!(endpoint.map(|endpoint| endpoint.addr), Some(*addr), "an endpoint leads to its peer");
         }
-        assert!(self.by_index.is_empty() || self.tick_at.is_some(), "who is awake is ticked");
+        let mut ticked: Vec<_> = self.ticks.iter().filter(|&slot| self.slots.get(slot).is_some()).collect();
+        ticked.sort_unstable();
+        let marked = self.slots.iter().filter(|(_, peer)| peer.ticked);
+        assert_eq!(ticked, marked.map(|(slot, _)| slot).collect::<Vec<_>>(), "who is marked is ticked, once");
+        assert!(self.slots.values().all(|peer| peer.ticked || !peer.is_awake()), "who is awake is ticked");
     }
 }

@@ -3,20 +3,33 @@
 
 use std::time::Instant;
 
-use super::{ASLEEP_AFTER, Endpoint, Io, PeerSlot, Peers, TICK};
+use super::{ASLEEP_AFTER, Endpoint, Io, Peer, PeerSlot, Peers};
 use crate::{
     counters::Count,
     noise::{DATA_OVERHEAD, HANDSHAKE_BYTES, Kind, Ticked},
 };
 
+/// Which peer to encrypt for, and where to send it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    peer: PeerSlot,
+    to: Endpoint,
+}
+
 impl Peers {
-    /// Encrypts a packet for the peer of `peers` that was heard last; whether it is on its way.
-    pub(crate) fn send(&mut self, peers: &[PeerSlot], packet: &[u8], io: &mut Io<'_>, now: Instant) -> bool {
-        let Some((slot, to)) = self.best(peers) else {
-            io.counters.add(Count::NoEndpoint);
-            return false;
-        };
-        let Some(awake) = self.wake(slot, now) else { return false };
+    /// The way to a device: of its peers with an endpoint, the one heard last; if none was, the one added
+    /// last.
+    pub(crate) fn way(&self, peers: &[PeerSlot]) -> Option<Way> {
+        let with_endpoint = peers.iter().filter_map(|&peer| {
+            let Peer { usage, endpoint, .. } = self.slots.get(peer)?;
+            Some((usage.last_heard, Way { peer, to: (*endpoint)? }))
+        });
+        with_endpoint.max_by_key(|&(heard, _)| heard).map(|(_, way)| way)
+    }
+
+    /// Encrypts a packet; whether it is on its way.
+    pub(crate) fn send(&mut self, way: Way, packet: &[u8], io: &mut Io<'_>, now: Instant) -> bool {
+        let Some(awake) = self.wake(way.peer, now) else { return false };
         let Some(room) = io.transmits.room((packet.len() + DATA_OVERHEAD).max(HANDSHAKE_BYTES)) else {
             io.counters.add(Count::QueueFull);
             return false;
@@ -26,9 +39,9 @@ impl Peers {
             awake.shaken = now;
         }
         if len > 0 {
-            io.transmits.commit(to, len);
+            io.transmits.commit(way.to, len);
         }
-        if let Some(peer) = self.slots.get_mut(&slot) {
+        if let Some(peer) = self.slots.get_mut(way.peer) {
             peer.usage.sent += packet.len() as u64;
         }
         true
@@ -54,21 +67,22 @@ impl Peers {
             self.refill_at = None;
             self.noise.refill();
         }
-        if self.tick_at.is_some_and(|at| at <= now) {
-            let awake: Vec<PeerSlot> = self.by_index.values().copied().collect();
-            for slot in awake {
-                self.tick(slot, io, now);
-            }
-            self.tick_at = (!self.by_index.is_empty()).then_some(now + TICK);
+        while let Some(mut group) = self.ticks.take(now) {
+            group.retain(|&slot| self.tick(slot, io, now));
+            self.ticks.put_back(group);
         }
     }
 
-    fn tick(&mut self, slot: PeerSlot, io: &mut Io<'_>, now: Instant) {
-        let Some(peer) = self.slots.get_mut(&slot) else { return };
-        let (Some(awake), endpoint) = (peer.awake.as_mut(), peer.endpoint) else { return };
+    /// Whether the peer is to be ticked again.
+    fn tick(&mut self, slot: PeerSlot, io: &mut Io<'_>, now: Instant) -> bool {
+        let Some(peer) = self.slots.get_mut(slot) else { return false };
+        let (Some(awake), endpoint) = (peer.awake.as_mut(), peer.endpoint) else {
+            peer.ticked = false;
+            return false;
+        };
         let Some(room) = io.transmits.room(HANDSHAKE_BYTES) else {
             io.counters.add(Count::QueueFull);
-            return;
+            return true;
         };
         let asleep = match awake.noise.tick(room, now) {
             Ticked::Expired => true,
@@ -85,19 +99,10 @@ impl Peers {
             Ticked::Nothing => now > awake.shaken + ASLEEP_AFTER,
         };
         if asleep {
+            peer.ticked = false;
             self.sleep(slot);
         }
-    }
-
-    /// Of a device's peers with an endpoint, the one heard last.
-    fn best(&self, peers: &[PeerSlot]) -> Option<(PeerSlot, Endpoint)> {
-        let with_endpoint = peers.iter().filter_map(|&slot| {
-            let peer = self.slots.get(&slot)?;
-            Some((peer.usage.last_heard, slot, peer.endpoint?))
-        });
-        with_endpoint
-            .max_by_key(|&(heard, slot, _)| (heard, slot))
-            .map(|(_, slot, endpoint)| (slot, endpoint))
+        !asleep
     }
 }
 

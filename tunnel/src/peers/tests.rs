@@ -71,8 +71,8 @@ fn forced_handshakes_are_rare() {
         world.gateway.restore_endpoints(&known);
         let data = [&4u32.to_le_bytes()[..], &[9; 60]].concat();
         let answers = |world: &mut World, from: SocketAddr| {
-            world.gateway.handle_datagram(0, from, &data, world.now);
-            std::iter::from_fn(|| world.gateway.poll_transmit().map(|transmit| transmit.to)).count()
+            world.arrives(from, &data);
+            world.transmitted().len()
         };
         let (a, b) = (world.devices[0].addr, world.devices[1].addr);
         assert_eq!(answers(&mut world, attacker()), 0, "no peer was ever there");
@@ -98,9 +98,9 @@ fn an_old_initiation_is_refused_and_the_endpoint_stays() {
             world.gateway.restore_endpoints(&endpoints);
             world.gateway.restore_stamps(&stamps);
         }
-        world.gateway.handle_datagram(0, attacker(), &initiation, world.now);
+        world.arrives(attacker(), &initiation);
         assert_eq!(world.count(Count::HandshakeReplayed), 1);
-        assert!(world.gateway.poll_transmit().is_none() && !world.gateway.peers()[0].awake);
+        assert!(world.transmitted().is_empty() && !world.gateway.peers()[0].awake);
         assert_eq!(world.gateway.endpoints(), endpoints);
     }
 }
@@ -110,9 +110,10 @@ fn only_data_moves_the_endpoint() {
     let mut world = World::boring(1);
     let old = world.devices[0].addr;
     world.devices[0].addr = attacker();
-    let mut fresh = device(1, true, world.now);
-    let initiation = fresh.client.poll_transmit().unwrap().bytes.to_vec();
-    world.gateway.handle_datagram(0, attacker(), &initiation, world.now + Duration::from_secs(1));
+    let fresh = device(1, true, world.now);
+    let initiation = fresh.first_transmit();
+    world.now += Duration::from_secs(1);
+    world.arrives(attacker(), &initiation);
     assert_eq!(world.gateway.peers()[0].endpoint, Some(old), "a handshake proves no address");
     world.segment(0, 4000, 1, 0, SYN, &[]);
     assert_eq!(world.gateway.peers()[0].endpoint, Some(attacker()), "data does");
@@ -122,9 +123,9 @@ fn only_data_moves_the_endpoint() {
 fn strangers_are_told_of_rarely() {
     let mut world = World::model(1);
     for n in 0..50 {
-        let mut stranger = device(100 + n, false, world.now);
-        let initiation = stranger.client.poll_transmit().unwrap().bytes.to_vec();
-        world.gateway.handle_datagram(0, stranger.addr, &initiation, world.now);
+        let stranger = device(100 + n, false, world.now);
+        let initiation = stranger.first_transmit();
+        world.arrives(stranger.addr, &initiation);
     }
     world.settle();
     assert_eq!(world.count(Count::UnknownKey), 50);
@@ -132,7 +133,7 @@ fn strangers_are_told_of_rarely() {
     assert!(
         matches!(world.events[0], Event::UnknownKey { from, .. } if from == ([198, 51, 100, 100], 40_000).into())
     );
-    assert!(world.gateway.poll_transmit().is_none());
+    assert!(world.transmitted().is_empty());
 }
 
 #[test]
@@ -140,13 +141,13 @@ fn under_load_boringtun_asks_for_cookies() {
     let limits = Limits { handshakes_per_second: 2, ..Limits::default() };
     let mut world = World::new(1, true, limits);
     for _ in 0..3 {
-        let mut other = device(7, true, world.now);
-        let initiation = other.client.poll_transmit().unwrap().bytes.to_vec();
-        world.gateway.handle_datagram(0, other.addr, &initiation, world.now);
+        let other = device(7, true, world.now);
+        let initiation = other.first_transmit();
+        world.arrives(other.addr, &initiation);
     }
     // One handshake was the device's own: each message counts once although it is verified twice.
     assert_eq!((world.count(Count::UnknownKey), world.count(Count::CookieSent)), (1, 2));
-    assert_eq!(world.gateway.poll_transmit().map(|transmit| transmit.bytes.len()), Some(64));
+    assert_eq!(world.transmitted().first().map(|(_, bytes)| bytes.len()), Some(64));
 }
 
 #[test]
@@ -154,7 +155,7 @@ fn a_client_hears_only_its_gateway() {
     let mut world = World::model(1);
     let now = world.now;
     let client = &mut world.devices[0].client;
-    client.handle_datagram(attacker(), &[4; 64], now);
-    client.handle_datagram(gateway_addr(), &[4; 64], now);
-    assert_eq!((client.status().refused, client.poll_tun()), (2, None));
+    client.handle_datagrams(attacker(), 64, &[4; 64], now);
+    client.handle_datagrams(gateway_addr(), 64, &[4; 64], now);
+    assert_eq!((client.status().refused, client.packets().count()), (2, 0));
 }

@@ -8,21 +8,41 @@ use crate::{
     devices::DeviceSlot,
     event::{FlowKey, Gone, Refusal},
     filter::Inbound,
-    flow::{OnSegment, OnSyn},
+    flow::{FlowSlot, OnSegment, OnSyn},
+    kernel::Open,
     packet::{
-        Ip, TCP, icmp,
+        Ends, Ip, TCP, icmp,
         tcp::{self, Tcp},
     },
 };
 
+/// What becomes of a packet that is not dropped.
+enum Fate {
+    /// It was answered, held or handed on.
+    Done,
+    /// It goes to the kernel, behind what waits of its flow.
+    Kernel(Ends, Tcp, FlowSlot),
+}
+
 impl Tunnel {
-    /// A decrypted packet of a device.
-    pub(super) fn receive(&mut self, slot: DeviceSlot, packet: &[u8], now: Instant) {
-        let done = self.judge(slot, packet, now);
-        self.count(done);
+    /// A decrypted packet of a device, `len` bytes in the room in the kernel's queue.
+    pub(super) fn receive(&mut self, slot: DeviceSlot, len: usize, now: Instant) {
+        let lent = self.out.kernel.lend(len);
+        let fate = self.judge(slot, lent.packet(), now);
+        self.out.kernel.give_back(lent);
+        match fate {
+            Ok(Fate::Kernel(ends, tcp, flow)) => {
+                let mut closed = Open::default();
+                let open = self.flows.at_mut(flow).map_or(&mut closed, |flow| &mut flow.open);
+                self.out.kernel.push_segment((ends, &tcp), len, open);
+                self.out.counters.add(Count::PassedIn);
+            }
+            Ok(Fate::Done) => {}
+            Err(reason) => self.out.counters.add(reason),
+        }
     }
 
-    fn judge(&mut self, slot: DeviceSlot, packet: &[u8], now: Instant) -> Result<(), Count> {
+    fn judge(&mut self, slot: DeviceSlot, packet: &[u8], now: Instant) -> Result<Fate, Count> {
         if packet.len() > self.mtu {
             return Err(Count::TooBig);
         }
@@ -35,14 +55,14 @@ impl Tunnel {
         match self.addresses.judge(&ip, device.sources(), is_device)? {
             Inbound::Tcp(tcp) if tcp.opens() => self.syn(slot, &ip, &tcp, now),
             Inbound::Tcp(tcp) => self.segment(slot, &ip, &tcp, now),
-            Inbound::Dns { from, to, payload } => self.query(slot, from, to, payload),
-            Inbound::Echo => self.echo(slot, &ip, now),
-            Inbound::Unsupported => self.unsupported(slot, &ip, now),
+            Inbound::Dns { from, to, payload } => self.query(slot, from, to, payload).map(|()| Fate::Done),
+            Inbound::Echo => self.echo(slot, &ip, now).map(|()| Fate::Done),
+            Inbound::Unsupported => self.unsupported(slot, &ip, now).map(|()| Fate::Done),
         }
     }
 
     /// A removed device learns that its flows are reset, and nothing else.
-    fn last_word(&mut self, slot: DeviceSlot, ip: &Ip<'_>, now: Instant) -> Result<(), Count> {
+    fn last_word(&mut self, slot: DeviceSlot, ip: &Ip<'_>, now: Instant) -> Result<Fate, Count> {
         if ip.protocol == TCP {
             let tcp = Tcp::parse(ip.payload)?;
             if self.flows.is_closing(&key(ip, &tcp), slot) {
@@ -52,20 +72,17 @@ impl Tunnel {
         Err(Count::DeviceRemoved)
     }
 
-    fn syn(&mut self, slot: DeviceSlot, ip: &Ip<'_>, tcp: &Tcp, now: Instant) -> Result<(), Count> {
+    fn syn(&mut self, slot: DeviceSlot, ip: &Ip<'_>, tcp: &Tcp, now: Instant) -> Result<Fate, Count> {
         match self.flows.syn(slot, key(ip, tcp), tcp, ip.whole, now) {
-            OnSyn::Repeated => Ok(()),
-            OnSyn::Pass => {
-                self.give_kernel(ip.whole);
-                Ok(())
-            }
+            OnSyn::Repeated => Ok(Fate::Done),
+            OnSyn::Pass(flow) => Ok(Fate::Kernel(ip.ends, *tcp, flow)),
             OnSyn::Refuse(reason) => {
                 self.reset(slot, ip, tcp, now);
                 Err(reason)
             }
             OnSyn::Opened { flow, superseded } => {
-                if let Some((old, gone)) = superseded {
-                    self.gone(old, &gone, Gone::Superseded);
+                if let Some(old) = superseded {
+                    self.gone(&old, Gone::Superseded);
                 }
                 if self.events.full() || !self.events.opened.push(slot, flow) {
                     self.flows.refuse(flow);
@@ -73,24 +90,21 @@ impl Tunnel {
                     return Err(Count::EventLimit);
                 }
                 self.out.counters.add(Count::FlowHeld);
-                Ok(())
+                Ok(Fate::Done)
             }
         }
     }
 
-    fn segment(&mut self, slot: DeviceSlot, ip: &Ip<'_>, tcp: &Tcp, now: Instant) -> Result<(), Count> {
+    fn segment(&mut self, slot: DeviceSlot, ip: &Ip<'_>, tcp: &Tcp, now: Instant) -> Result<Fate, Count> {
         match self.flows.segment_in(&key(ip, tcp), tcp, now) {
-            OnSegment::Pass => {
-                self.give_kernel(ip.whole);
-                Ok(())
-            }
+            OnSegment::Pass(flow) => Ok(Fate::Kernel(ip.ends, *tcp, flow)),
             OnSegment::Closing => {
                 self.reset(slot, ip, tcp, now);
                 Err(Count::ClosingSegment)
             }
-            OnSegment::Withdrawn(id, flow) => {
-                self.gone(id, &flow, Gone::DeviceReset);
-                Ok(())
+            OnSegment::Withdrawn(flow) => {
+                self.gone(&flow, Gone::DeviceReset);
+                Ok(Fate::Done)
             }
             OnSegment::NoFlow => {
                 let rate = self.limits.resets_per_second;

@@ -20,17 +20,17 @@ use crate::{
     config::{Config, KnownEndpoint, KnownStamp, Limits},
     counters::{Count, Counters},
     devices::{DeviceSlot, Devices},
-    event::{Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, PeerStatus, Transmit},
+    event::{Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, Offload, PeerStatus, Transmit},
     filter::Addresses,
     flow::{Flow, Flows, Outbound},
+    kernel::{Kernel, ToKernel},
     noise::{Boring, Noise},
-    outbox::Outbox,
-    packet::{Ip, TCP, tcp::Tcp, udp},
+    packet::{Ip, TCP, split::Split, tcp::Tcp, udp},
     peers::{Arrived, Endpoint, Io, Peers},
+    rng::Rng,
+    trains::Trains,
 };
 
-/// The longest UDP payload there is.
-const LARGEST_DATAGRAM: usize = 65_535;
 /// A full check costs as much as there are flows and peers: tests pay it always, other debug builds
 /// once in so many inputs.
 const CHECK_EVERY: u32 = if cfg!(any(test, fuzzing)) { 1 } else { 1024 };
@@ -44,12 +44,15 @@ const CHECK_EVERY: u32 = if cfg!(any(test, fuzzing)) { 1 } else { 1024 };
 ///   [`decide`](Self::decide), [`accepted`](Self::accepted), [`finished`](Self::finished),
 ///   [`cut`](Self::cut), [`cut_where`](Self::cut_where), [`send_udp`](Self::send_udp), and the `set_*`
 ///   and `restore_*` of configuration;
-/// - outputs: [`poll_event`](Self::poll_event), [`poll_tun`](Self::poll_tun),
-///   [`poll_transmit`](Self::poll_transmit).
+/// - outputs: [`poll_event`](Self::poll_event); [`transmits`](Self::transmits) and
+///   [`packets`](Self::packets), which lend what waits where it lies, until
+///   [`clear_transmits`](Self::clear_transmits) and [`clear_packets`](Self::clear_packets).
 ///
 /// The order of calls, after birth [`set_peers`](Self::set_peers) and then `restore_*`:
 /// 1. inputs, in batches, all with a `now` that never goes back;
-/// 2. every output until `None`. What is not drained is bounded, and then dropped and counted;
+/// 2. every output, and the clearing of what was lent. What is not drained is bounded, and then dropped
+///    and counted. Packets and datagrams leave before the next [`cut`](Self::cut), or what waits of a
+///    flow leaves after its cut;
 /// 3. wait for input, but no longer than until [`poll_timeout`](Self::poll_timeout), and then call
 ///    [`handle_timeout`](Self::handle_timeout). It may be called at any time.
 ///
@@ -71,15 +74,14 @@ pub struct Tunnel {
 
 /// Packets on their way out, and what is counted on the way.
 struct Output {
-    scratch: Vec<u8>,
-    transmits: Outbox<Endpoint>,
-    tun: Outbox<()>,
+    transmits: Trains,
+    kernel: Kernel,
     counters: Counters,
 }
 
 impl Output {
     fn io(&mut self) -> Io<'_> {
-        Io { scratch: &mut self.scratch, transmits: &mut self.transmits, counters: &mut self.counters }
+        Io { transmits: &mut self.transmits, kernel: &mut self.kernel, counters: &mut self.counters }
     }
 }
 
@@ -91,17 +93,16 @@ impl Tunnel {
     }
 
     pub(crate) fn with_noise(config: Config, noise: Box<dyn Noise>) -> Self {
-        let Config { private_key: _, gateway_addrs, limits, seed, mtu } = config;
+        let Config { private_key: _, gateway_addrs, limits, seed, mtu, shard } = config;
         Self {
-            peers: Peers::new(noise, seed, &limits, mtu),
-            devices: Devices::default(),
+            peers: Peers::new(noise, Rng::new(seed, shard), &limits, mtu),
+            devices: Devices::new(),
             flows: Flows::new(limits.clone()),
             addresses: Addresses::new(gateway_addrs),
             events: Events::new(&limits),
             out: Output {
-                scratch: vec![0; LARGEST_DATAGRAM],
-                transmits: Outbox::new(limits.queue_bytes),
-                tun: Outbox::new(limits.queue_bytes),
+                transmits: Trains::new(limits.queue_bytes),
+                kernel: Kernel::new(limits.queue_bytes),
                 counters: Counters::default(),
             },
             limits,
@@ -169,55 +170,69 @@ impl Tunnel {
         self.addresses.echo = addresses;
     }
 
-    /// A datagram arrived at `socket`.
-    pub fn handle_datagram(&mut self, socket: usize, from: SocketAddr, datagram: &[u8], now: Instant) {
-        if datagram.len() > self.out.scratch.len() {
-            self.out.counters.add(Count::NotWireguard);
-            return;
-        }
+    /// Whether the kernel takes super-segments; it does not until this was said.
+    pub fn set_offload(&mut self, offload: bool) {
+        self.out.kernel.offload = offload;
+    }
+
+    /// Datagrams arrived at `socket`: `segment` bytes each, one behind the other, the last may be shorter.
+    pub fn handle_datagrams(
+        &mut self,
+        socket: usize,
+        from: SocketAddr,
+        segment: usize,
+        bytes: &[u8],
+        now: Instant,
+    ) {
         let endpoint = Endpoint { socket, addr: from };
+        for datagram in bytes.chunks(segment.max(1)) {
+            self.take_from_network(endpoint, datagram, now);
+        }
+        self.check();
+    }
+
+    fn take_from_network(&mut self, endpoint: Endpoint, datagram: &[u8], now: Instant) {
         match self.peers.handle_datagram(endpoint, datagram, &mut self.out.io(), now) {
             Arrived::Nothing => {}
-            Arrived::Packet { device, len } => {
-                let scratch = std::mem::take(&mut self.out.scratch);
-                self.receive(device, scratch.get(..len).unwrap_or(&[]), now);
-                self.out.scratch = scratch;
-            }
+            Arrived::Packet { device, len } => self.receive(device, len, now),
             Arrived::Handshake { device, key } => {
                 if let Some(device) = self.devices.get(device) {
                     let device = device.id.clone();
-                    self.inform(Event::Handshake { device, key, endpoint: from });
+                    self.inform(Event::Handshake { device, key, endpoint: endpoint.addr });
                 }
             }
             Arrived::Stranger(key) => {
                 if self.events.unknown_keys.take(self.limits.unknown_keys_per_second, now) {
-                    self.inform(Event::UnknownKey { key, from });
+                    self.inform(Event::UnknownKey { key, from: endpoint.addr });
                 }
             }
         }
-        self.check();
     }
 
-    /// The kernel sent a packet: it passes if it belongs to a flow.
-    pub fn handle_tun(&mut self, packet: &[u8], now: Instant) {
-        let done = self.take_from_kernel(packet, now);
+    /// The kernel sent a packet and left `offload` of it to us: it passes if it belongs to a flow. Its bytes
+    /// are overwritten.
+    pub fn handle_tun(&mut self, offload: Offload, packet: &mut [u8], now: Instant) {
+        let done = self.take_from_kernel(offload, packet, now);
         self.count(done);
         self.check();
     }
 
-    fn take_from_kernel(&mut self, packet: &[u8], now: Instant) -> Result<(), Count> {
-        if packet.len() > self.mtu {
-            return Err(Count::TooBig);
-        }
+    fn take_from_kernel(&mut self, offload: Offload, packet: &mut [u8], now: Instant) -> Result<(), Count> {
         let ip = Ip::parse(packet).ok().filter(|ip| ip.protocol == TCP).ok_or(Count::TunNotTcp)?;
         let tcp = Tcp::parse(ip.payload).map_err(|_| Count::TunNotTcp)?;
-        let target = SocketAddr::new(ip.ends.src(), tcp.src);
-        let device = SocketAddr::new(ip.ends.dst(), tcp.dst);
+        let ends = ip.ends;
+        let mut split = Split::tcp(packet, (ends, &tcp), offload, self.mtu)?;
+        let target = SocketAddr::new(ends.src(), tcp.src);
+        let device = SocketAddr::new(ends.dst(), tcp.dst);
         match self.flows.segment_out(&FlowKey { device, target }, &tcp, now) {
             Outbound::Drop(reason) => return Err(reason),
             Outbound::Pass(slot) => {
-                if self.give_device(slot, packet, now) {
-                    self.out.counters.add(Count::PassedOut);
+                let way = self.devices.get(slot).and_then(|device| self.peers.way(&device.peers));
+                let way = way.ok_or(Count::NoEndpoint)?;
+                while let Some(piece) = split.next() {
+                    if self.peers.send(way, piece, &mut self.out.io(), now) {
+                        self.out.counters.add(Count::PassedOut);
+                    }
                 }
             }
         }
@@ -227,15 +242,15 @@ impl Tunnel {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.peers.handle_timeout(&mut self.out.io(), now);
-        while let Some((id, flow)) = self.flows.expire(now) {
+        while let Some(flow) = self.flows.expire(now) {
             match flow.phase() {
                 FlowPhase::Held => {
                     self.out.counters.add(Count::HoldExpired);
-                    self.gone(id, &flow, Gone::HoldExpired);
+                    self.gone(&flow, Gone::HoldExpired);
                 }
                 FlowPhase::Admitted => {
                     self.out.counters.add(Count::PermitExpired);
-                    self.events.push(Event::PermitExpired { flow: id });
+                    self.events.push(Event::PermitExpired { flow: flow.id });
                 }
                 FlowPhase::Live | FlowPhase::Draining | FlowPhase::Closing => {}
             }
@@ -280,15 +295,24 @@ impl Tunnel {
         Some(Event::Dns { device, from: query.from, to: query.to, payload: query.payload })
     }
 
-    /// The next packet for the kernel.
-    pub fn poll_tun(&mut self) -> Option<&[u8]> {
-        self.out.tun.pop().map(|((), packet)| packet)
+    /// Everything for the network, in order, until [`clear_transmits`](Self::clear_transmits).
+    pub fn transmits(&self) -> impl Iterator<Item = Transmit<'_>> {
+        self.out.transmits.iter()
     }
 
-    /// The next datagram to send.
-    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
-        let (Endpoint { socket, addr }, bytes) = self.out.transmits.pop()?;
-        Some(Transmit { socket, to: addr, bytes })
+    /// The network has it all.
+    pub fn clear_transmits(&mut self) {
+        self.out.transmits.clear();
+    }
+
+    /// Everything for the kernel, in order, until [`clear_packets`](Self::clear_packets).
+    pub fn packets(&mut self) -> impl Iterator<Item = ToKernel<'_>> {
+        self.out.kernel.iter()
+    }
+
+    /// The kernel has it all.
+    pub fn clear_packets(&mut self) {
+        self.out.kernel.clear();
     }
 
     fn info(&self, id: FlowId, flow: &Flow) -> Option<FlowInfo> {
@@ -298,19 +322,26 @@ impl Tunnel {
 
     /// Encrypts for a device; whether the packet is on its way.
     fn give_device(&mut self, slot: DeviceSlot, packet: &[u8], now: Instant) -> bool {
-        let Some(device) = self.devices.get(slot) else { return false };
-        self.peers.send(&device.peers, packet, &mut self.out.io(), now)
+        let way = self.devices.get(slot).and_then(|device| self.peers.way(&device.peers));
+        match way {
+            Some(way) => self.peers.send(way, packet, &mut self.out.io(), now),
+            None => {
+                self.out.counters.add(Count::NoEndpoint);
+                false
+            }
+        }
     }
 
+    /// Gives the kernel a packet that belongs to no super-segment.
     fn give_kernel(&mut self, packet: &[u8]) {
-        let queued = self.out.tun.push((), packet);
+        let queued = self.out.kernel.push_copy(packet);
         self.out.counters.add(if queued { Count::PassedIn } else { Count::QueueFull });
     }
 
     /// A flow ended by itself. If the shell was not told of it yet, it never is.
-    fn gone(&mut self, id: FlowId, flow: &Flow, why: Gone) {
-        if !self.events.opened.take_back(flow.device, |&waiting| waiting == id) {
-            self.events.push(Event::FlowGone { flow: id, why });
+    fn gone(&mut self, flow: &Flow, why: Gone) {
+        if !self.events.opened.take_back(flow.device, |&waiting| waiting == flow.id) {
+            self.events.push(Event::FlowGone { flow: flow.id, why });
         }
     }
 

@@ -1,12 +1,16 @@
 //! The core as its shell and its devices see it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use proptest::prelude::*;
-use protocol::key::WgKey;
+use protocol::{id::DeviceId, key::WgKey};
 
 use crate::{
     Count, Event, FlowPhase, Gone, Limits, Refusal, Verdict,
+    devices::{Device, DeviceSlot},
     packet::{
         Ends, Ip,
         icmp::{Icmp, tests::message},
@@ -16,6 +20,7 @@ use crate::{
         },
         udp::{Udp, datagram},
     },
+    peers::{Peer, PeerSlot},
     testing::{TARGET, World, device},
 };
 
@@ -162,7 +167,7 @@ fn a_changed_sequence_number_gives_the_hold_up() {
     assert_eq!(world.events.pop_front(), Some(Event::FlowGone { flow: second, why: Gone::DeviceReset }));
     // What was never told is never ended either.
     let (one, two) = (syn(world.ends(0), (5, 22), 1), syn(world.ends(0), (5, 22), 2));
-    world.devices[0].client.handle_tun(&one, world.now);
+    world.devices[0].give(&one, world.now);
     world.send(0, &two);
     assert!(matches!(world.events.pop_front(), Some(Event::FlowOpened { isn: 2, .. })));
     assert_eq!(world.events.pop_front(), None);
@@ -244,10 +249,10 @@ fn devices_are_served_in_turn() {
     let mut world = World::model(2);
     for port in 1..=20 {
         let packet = syn(world.ends(0), (port, 22), 1);
-        world.devices[0].client.handle_tun(&packet, world.now);
+        world.devices[0].give(&packet, world.now);
     }
     let packet = syn(world.ends(1), (1, 22), 1);
-    world.devices[1].client.handle_tun(&packet, world.now);
+    world.devices[1].give(&packet, world.now);
     world.settle();
     let whose = |event: &Event| match event {
         Event::FlowOpened { device, .. } => device.as_str().to_owned(),
@@ -351,6 +356,24 @@ fn cut_where_says_what_it_cut() {
     assert_eq!(world.devices[0].inbox.len(), 2);
 }
 
+/// What 100,000 enrolled devices cost: their tables have 131,072 places then, hash tables with a control
+/// byte each.
+#[test]
+fn a_device_at_rest_is_small() {
+    fn entry<K, V>() -> usize {
+        size_of::<(K, V)>() + 1
+    }
+    let peer =
+        size_of::<(u32, Option<Peer>)>() + entry::<WgKey, PeerSlot>() + entry::<SocketAddr, PeerSlot>();
+    let device = size_of::<(u32, Option<Device>)>()
+        + entry::<DeviceId, DeviceSlot>()
+        + 2 * entry::<IpAddr, DeviceSlot>();
+    // Its id and its list of peers, each an allocation of its own.
+    let beside = 2 * size_of::<usize>() + 63 + 4 * size_of::<PeerSlot>() + 2 * 16;
+    let each = (peer + device) * 131_072 / 100_000 + beside;
+    assert!(each < 1000, "{each} bytes");
+}
+
 #[test]
 fn the_core_can_be_given_to_a_thread() {
     fn sendable<T: Send>() {}
@@ -377,11 +400,11 @@ proptest! {
                 _ => [&syn(ends, (port, 22), 1)[..30], bytes].concat(),
             };
             world.send(0, &packet);
-            world.gateway.handle_tun(&packet, world.now);
-            world.gateway.handle_datagram(0, world.devices[0].addr, bytes, world.now);
+            world.kernel_sends(&packet);
+            world.arrives(world.devices[0].addr, bytes);
             let mut forged = world.sent.last().unwrap().1.clone();
             forged.iter_mut().zip(bytes).for_each(|(to, from)| *to ^= from & 0x11);
-            world.gateway.handle_datagram(0, ([203, 0, 113, 9], 9).into(), &forged, world.now);
+            world.arrives(([203, 0, 113, 9], 9).into(), &forged);
             while let Some(Event::FlowOpened { flow, .. }) = world.events.pop_front() {
                 world.gateway.decide(flow, Verdict::Admit, world.now);
             }

@@ -26,7 +26,7 @@ impl Tunnel {
             Admitted::NotHeld => Err(Count::LateVerdict),
             Admitted::OverLimit(flow) => {
                 self.say_farewell(&flow, now);
-                self.gone(id, &flow, Gone::OverLimit);
+                self.gone(&flow, Gone::OverLimit);
                 Err(Count::AdmittedLimit)
             }
             Admitted::Syn(syn) => {
@@ -87,7 +87,7 @@ impl Tunnel {
 
     pub(super) fn cut_one(&mut self, id: FlowId, now: Instant) {
         let ended = self.flows.cut(id, now);
-        let flow = ended.as_ref().or_else(|| self.flows.get(id));
+        let flow = ended.as_deref().or_else(|| self.flows.get(id));
         let Some((device, farewell)) = flow.map(|flow| (flow.device, flow.farewell())) else { return };
         self.out.counters.add(Count::FlowCut);
         if ended.is_some() {
