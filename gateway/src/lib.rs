@@ -22,6 +22,9 @@ pub mod peerfile;
 pub mod policies;
 pub mod reach;
 pub mod reload;
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 pub mod run;
 pub mod shadow;
 pub mod signals;

@@ -11,6 +11,7 @@ pub mod device;
 pub mod gateway;
 pub mod harness;
 pub mod host;
+pub mod hostile;
 pub mod mirror;
 pub mod probe;
 pub mod process;

@@ -14,6 +14,8 @@ mod devices;
 mod event;
 mod filter;
 mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod kernel;
 #[cfg(test)]
 mod kernel_tests;

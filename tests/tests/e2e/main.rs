@@ -9,12 +9,14 @@ mod cut;
 mod datagrams;
 mod files;
 mod fixture;
+mod hostile;
 mod http;
 mod ipv6;
 mod life;
 mod restart;
 mod rights;
 mod smoke;
+mod stuck;
 mod time;
 
 use std::process::ExitCode;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         files::TESTS,
         attacks::TESTS,
         http::TESTS,
+        hostile::TESTS,
+        stuck::TESTS,
     ];
     tests::harness::main(modules.concat())
 }

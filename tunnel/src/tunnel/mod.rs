@@ -40,7 +40,7 @@ use crate::{
 
 /// A full check costs as much as there are flows and peers: tests pay it always, other debug builds
 /// once in so many inputs.
-const CHECK_EVERY: u32 = if cfg!(test) { 1 } else { 1024 };
+const CHECK_EVERY: u32 = if cfg!(any(test, fuzzing)) { 1 } else { 1024 };
 
 /// A WireGuard gateway that decides nothing and does no I/O.
 ///
