@@ -37,13 +37,13 @@ const TUN: u64 = 1 << 32;
 /// What the rest of the gateway tells the thread.
 #[derive(Debug)]
 pub enum Command {
-    /// Let the flow's SYN through.
+    /// Let the flow's SYN or datagrams through.
     Admit(FlowId),
-    /// Answer its SYN with a refusal.
+    /// Answer its SYN or datagram with a refusal.
     Refuse(FlowId, Refusal),
     /// Its socket was accepted.
     Accepted(FlowKey, u32),
-    /// Nothing more in, only the reset out.
+    /// Nothing more in, only the reset or refusal out.
     Cut(FlowId),
     /// Its socket was closed by both sides.
     Finished(FlowId),
@@ -56,6 +56,10 @@ pub enum Command {
         /// What it says.
         payload: Vec<u8>,
     },
+    /// A payload of the target to the flow's device.
+    SendDatagram(FlowId, Vec<u8>),
+    /// What the network said of the flow's latest datagram.
+    Unreachable(FlowId, Refusal),
     /// The devices and the addresses that answer pings, from now on.
     Peers(Vec<PeerSpec>, Vec<IpAddr>),
     /// Tell how things are.
@@ -280,6 +284,8 @@ impl Worker {
             Command::Cut(flow) => self.tunnel.cut(flow, now),
             Command::Finished(flow) => self.tunnel.finished(flow, now),
             Command::SendUdp { from, to, payload } => self.tunnel.send_udp(from, to, &payload, now),
+            Command::SendDatagram(flow, payload) => self.tunnel.send_datagram(flow, &payload, now),
+            Command::Unreachable(flow, refusal) => self.tunnel.send_unreachable(flow, refusal, now),
             Command::Peers(peers, echo) => {
                 self.tunnel.set_peers(&peers, now);
                 self.tunnel.set_echo(echo.into_iter().collect());

@@ -210,6 +210,10 @@ async fn follow(
     while let Some(event) = events.recv().await {
         match event {
             Event::FlowOpened { flow, device, key, isn } => flows.opened(flow, device, key, isn),
+            Event::DatagramFlowOpened { flow, device, proto, key } => {
+                flows.opened_datagrams(flow, device, proto, key);
+            }
+            Event::Datagram { flow, payload } => flows.datagram(flow, payload),
             Event::FlowGone { flow, why } => flows.gone(flow, why_gone(why)),
             Event::PermitExpired { flow } => flows.gone(flow, DenyReason::Abandoned),
             Event::Dns { device, from, to, payload } => names.asked(device, from, to, payload),
@@ -228,6 +232,7 @@ fn why_gone(why: Gone) -> DenyReason {
     match why {
         Gone::DeviceRemoved => DenyReason::UnknownDevice,
         Gone::OverLimit => DenyReason::Exhausted,
+        Gone::Idle => DenyReason::Idle,
         Gone::HoldExpired | Gone::Superseded | Gone::DeviceReset => DenyReason::Abandoned,
     }
 }

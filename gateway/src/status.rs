@@ -6,7 +6,7 @@ use std::{
     fmt::{self, Display},
 };
 
-use protocol::time::Timestamp;
+use protocol::{target::Proto, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -125,7 +125,8 @@ impl Status {
             [
                 flow.device.to_string(),
                 or_dash(flow.user.as_ref()),
-                flow.to.to_string(),
+                flow.proto.to_string(),
+                if flow.proto == Proto::Icmp { flow.to.ip().to_string() } else { flow.to.to_string() },
                 or_dash(flow.resource.as_ref()),
                 format!("{} {}", flow.decision, flow.policies.join(",")),
                 or_dash(flow.until),
@@ -135,7 +136,7 @@ impl Status {
         table(
             f,
             "FLOWS",
-            ["device", "user", "to", "resource", "decision", "until", "connector"],
+            ["device", "user", "proto", "to", "resource", "decision", "until", "connector"],
             rows.collect(),
         )
     }
@@ -164,10 +165,11 @@ impl Status {
                 connector.why.clone(),
                 or_dash(connector.remote),
                 connector.flows.to_string(),
+                connector.datagrams_dropped.to_string(),
                 or_dash(connector.last_error.as_ref()),
             ]
         });
-        let head = ["site", "connector", "", "why", "remote", "flows", "last error"];
+        let head = ["site", "connector", "", "why", "remote", "flows", "dropped", "last error"];
         table(f, "CONNECTORS", head, rows.collect())?;
         let rows = self.strangers.iter().map(|stranger| {
             [

@@ -115,10 +115,18 @@ pub struct Limits {
     pub flows: usize,
     /// Flows of one device.
     pub flows_per_device: usize,
-    /// SYNs of one device that wait for a verdict.
+    /// SYNs of one device that wait for a verdict; and, counted by themselves, its new datagram flows.
     pub held_per_device: usize,
     /// SYNs of one device the kernel has and nobody accepted yet.
     pub admitted_per_device: usize,
+    /// Flows of datagrams, of all devices together.
+    pub datagram_flows: usize,
+    /// Flows of datagrams of one device.
+    pub datagram_flows_per_device: usize,
+    /// Bytes of datagrams that wait for a verdict, of all devices together.
+    pub held_bytes: usize,
+    /// Datagrams of one device that wait to be polled.
+    pub datagrams_per_device: usize,
     /// DNS queries of one device that wait to be polled.
     pub dns_per_device: usize,
     /// Events that wait to be polled; beyond it no flow opens.
@@ -144,6 +152,10 @@ impl Default for Limits {
             flows_per_device: 8192,
             held_per_device: 128,
             admitted_per_device: 128,
+            datagram_flows: 65_536,
+            datagram_flows_per_device: 1024,
+            held_bytes: 32 << 20,
+            datagrams_per_device: 256,
             dns_per_device: 64,
             events: 16_384,
             queue_bytes: 8 << 20,

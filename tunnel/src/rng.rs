@@ -1,5 +1,5 @@
-//! Seeded numbers (SplitMix64, Steele, Lea and Flood 2014) for receiver indices: they spread, they
-//! are not secret. Same seed, same numbers.
+//! Seeded numbers (SplitMix64, Steele, Lea and Flood 2014) for receiver indices and fragments: they
+//! spread, they are not secret. Same seed, same numbers.
 
 use crate::config::Shard;
 

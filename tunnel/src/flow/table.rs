@@ -334,7 +334,7 @@ impl Flows {
 
     fn open(&mut self, mut flow: Flow, now: Instant) -> FlowId {
         let id = FlowId(self.next);
-        self.next += 1;
+        self.next += 2;
         let tally = self.tallies.entry(flow.device).or_default();
         tally.all += 1;
         tally.adjust(flow.phase(), 1);

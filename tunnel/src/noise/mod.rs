@@ -6,7 +6,8 @@ mod boring;
 pub(crate) mod cookie;
 mod initiation;
 mod limiter;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "a cipher for tests panics where it is misused")]
 pub(crate) mod model;
 
 use std::{

@@ -56,6 +56,11 @@ impl Plan {
                 resets_per_second: 20,
                 icmp_per_second: 5,
                 unknown_keys_per_second: 2,
+                // No flow of datagrams finds room: they are refused, and none may pass.
+                datagram_flows: 0,
+                datagram_flows_per_device: 0,
+                held_bytes: 0,
+                datagrams_per_device: 1,
             },
             stormy: true,
             dials: 20 + up_to(200),

@@ -1,9 +1,14 @@
 //! The façade: one gateway's peers, devices, filter and flows, without I/O.
 //! It owns the parts and the queues between them; each part keeps its own rules.
 
+#[cfg(test)]
+mod datagram_tests;
+mod datagrams;
 mod events;
 mod inbound;
 mod membership;
+#[cfg(test)]
+mod offload_tests;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -15,10 +20,12 @@ use std::{
 };
 
 use events::Events;
+use protocol::target::Proto;
 
 use crate::{
     config::{Config, KnownEndpoint, KnownStamp, Limits},
     counters::{Count, Counters},
+    datagram::Datagrams,
     devices::{DeviceSlot, Devices},
     event::{Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, Offload, PeerStatus, Transmit},
     filter::Addresses,
@@ -33,7 +40,7 @@ use crate::{
 
 /// A full check costs as much as there are flows and peers: tests pay it always, other debug builds
 /// once in so many inputs.
-const CHECK_EVERY: u32 = if cfg!(test) { 1 } else { 1024 };
+const CHECK_EVERY: u32 = if cfg!(any(test, fuzzing)) { 1 } else { 1024 };
 
 /// A WireGuard gateway that decides nothing and does no I/O.
 ///
@@ -42,8 +49,8 @@ const CHECK_EVERY: u32 = if cfg!(test) { 1 } else { 1024 };
 ///   [`endpoints`](Self::endpoints), [`stamps`](Self::stamps), [`poll_timeout`](Self::poll_timeout);
 /// - inputs, which change state and queue outputs: `handle_*` for what arrived,
 ///   [`decide`](Self::decide), [`accepted`](Self::accepted), [`finished`](Self::finished),
-///   [`cut`](Self::cut), [`cut_where`](Self::cut_where), [`send_udp`](Self::send_udp), and the `set_*`
-///   and `restore_*` of configuration;
+///   [`cut`](Self::cut), [`cut_where`](Self::cut_where), the `send_*`, and the `set_*` and
+///   `restore_*` of configuration;
 /// - outputs: [`poll_event`](Self::poll_event); [`transmits`](Self::transmits) and
 ///   [`packets`](Self::packets), which lend what waits where it lies, until
 ///   [`clear_transmits`](Self::clear_transmits) and [`clear_packets`](Self::clear_packets).
@@ -60,10 +67,15 @@ const CHECK_EVERY: u32 = if cfg!(test) { 1 } else { 1024 };
 /// [`accepted`](Self::accepted) pairs the socket → [`finished`](Self::finished) when the shell closed it in
 /// peace, or [`cut`](Self::cut) *before* the shell resets it. What ends by itself is told by
 /// [`Event::FlowGone`] or [`Event::PermitExpired`].
+///
+/// The life of a flow of datagrams: [`Event::DatagramFlowOpened`] → [`decide`](Self::decide) → payloads by
+/// [`Event::Datagram`], answers by [`send_datagram`](Self::send_datagram) → [`Event::FlowGone`] when nothing
+/// passed for its lifetime, or [`finished`](Self::finished), or [`cut`](Self::cut).
 pub struct Tunnel {
     peers: Peers,
     devices: Devices,
     flows: Flows,
+    datagrams: Datagrams,
     addresses: Addresses,
     events: Events,
     out: Output,
@@ -98,6 +110,7 @@ impl Tunnel {
             peers: Peers::new(noise, Rng::new(seed, shard), &limits, mtu),
             devices: Devices::new(),
             flows: Flows::new(limits.clone()),
+            datagrams: Datagrams::new(limits.clone(), seed),
             addresses: Addresses::new(gateway_addrs),
             events: Events::new(&limits),
             out: Output {
@@ -128,9 +141,10 @@ impl Tunnel {
         self.peers.current().into_iter().filter_map(status).collect()
     }
 
-    /// Every flow, oldest first.
+    /// Every flow, TCP's first, oldest first.
     pub fn flows(&self) -> Vec<FlowInfo> {
-        self.flows.all().into_iter().filter_map(|(id, flow)| self.info(id, flow)).collect()
+        let tcp = self.flows.all().into_iter().filter_map(|(id, flow)| self.info(id, flow));
+        tcp.chain(self.datagram_flows()).collect()
     }
 
     /// What happened how often.
@@ -150,7 +164,8 @@ impl Tunnel {
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.peers.poll_timeout(), self.flows.poll_timeout()].into_iter().flatten().min()
+        let due = [self.peers.poll_timeout(), self.flows.poll_timeout(), self.datagrams.poll_timeout()];
+        due.into_iter().flatten().min()
     }
 
     /// Gives back what [`endpoints`](Self::endpoints) told before a restart, so that a peer whose session
@@ -255,6 +270,7 @@ impl Tunnel {
                 FlowPhase::Live | FlowPhase::Draining | FlowPhase::Closing => {}
             }
         }
+        self.expire_datagrams(now);
         self.forget_retired();
         self.check();
     }
@@ -290,9 +306,11 @@ impl Tunnel {
                 return Some(Event::FlowOpened { flow: id, device, key, isn });
             }
         }
-        let (slot, query) = self.events.queries.pop()?;
-        let device = self.devices.get(slot)?.id.clone();
-        Some(Event::Dns { device, from: query.from, to: query.to, payload: query.payload })
+        if let Some((slot, query)) = self.events.queries.pop() {
+            let device = self.devices.get(slot)?.id.clone();
+            return Some(Event::Dns { device, from: query.from, to: query.to, payload: query.payload });
+        }
+        self.poll_datagram_event()
     }
 
     /// Everything for the network, in order, until [`clear_transmits`](Self::clear_transmits).
@@ -317,7 +335,14 @@ impl Tunnel {
 
     fn info(&self, id: FlowId, flow: &Flow) -> Option<FlowInfo> {
         let device = self.devices.get(flow.device)?.id.clone();
-        Some(FlowInfo { flow: id, device, key: flow.key, phase: flow.phase(), since: flow.since })
+        Some(FlowInfo {
+            flow: id,
+            device,
+            proto: Proto::Tcp,
+            key: flow.key,
+            phase: flow.phase(),
+            since: flow.since,
+        })
     }
 
     /// Encrypts for a device; whether the packet is on its way.
@@ -369,12 +394,17 @@ impl Tunnel {
         self.peers.check_invariants();
         self.devices.check_invariants();
         self.flows.check_invariants();
+        self.datagrams.check_invariants();
         self.events.opened.check_invariants();
         self.events.queries.check_invariants();
-        for (_, flow) in self.flows.all() {
-            let device = self.devices.get(flow.device).expect("a flow's device exists");
-            assert!(!device.retiring || flow.phase() == FlowPhase::Closing, "a removed device's flows close");
-            assert!(device.sources().contains(&flow.key.device.ip()), "a flow begins at its device");
+        self.events.datagram_flows.check_invariants();
+        self.events.datagrams.check_invariants();
+        let tcp = self.flows.all().into_iter().map(|(_, flow)| (flow.device, flow.key, flow.phase()));
+        let datagrams = self.datagrams.all().into_iter();
+        for (device, key, phase) in tcp.chain(datagrams.map(|(_, f)| (f.device, f.key.ends, f.phase()))) {
+            let device = self.devices.get(device).expect("a flow's device exists");
+            assert!(!device.retiring || phase == FlowPhase::Closing, "a removed device's flows close");
+            assert!(device.sources().contains(&key.device.ip()), "a flow begins at its device");
         }
     }
 }
