@@ -36,7 +36,7 @@ use crate::testing::start;
 /// Seeds that failed once: a number and what it found, on each line.
 const FAILED: &str = include_str!("seeds.txt");
 /// How many fresh worlds `make test` runs.
-const WORLDS: u64 = 100;
+const WORLDS: u64 = 80;
 /// Seconds between reports of a long run.
 const REPORT: u64 = 30;
 
