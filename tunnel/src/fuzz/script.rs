@@ -163,14 +163,17 @@ fn step(op: Op, world: &mut World, bytes: &mut Bytes<'_>) {
 /// A segment along a flow there is, in one direction or the other.
 fn segment(op: Op, nth: usize, world: &mut World, bytes: &mut Bytes<'_>) {
     let Some((device, key)) = world.flow(nth) else { return };
-    let (flags, seq, ack) = (bytes.pick(&FLAGS), u32::from(bytes.word()), bytes.word().into());
+    let (flags, seq, ack) = (bytes.pick(&FLAGS), u32::from(bytes.word()), u32::from(bytes.word()));
     let payload = bytes.take();
     if matches!(op, Op::Segment) {
-        // Up to four in a row, as the kernel may get them in one piece.
-        let next = |nth: usize| seq + u32::try_from(nth * payload.len()).unwrap_or(0);
-        let tcp = |nth| Tcp { ports: (key.device.port(), key.target.port()), seq: next(nth), ack, flags };
+        // Up to four in a row, as the kernel may get them in one piece, unless a bit says that one is odd.
+        let odd = if nth >> 6 > 0 { bytes.byte() } else { 0 };
+        let bit = |at: usize| u32::from(odd >> at & 1);
+        let next = |nth: usize| seq + u32::try_from(nth * payload.len()).unwrap_or(0) + bit(nth);
+        let ports = (key.device.port(), key.target.port());
+        let tcp = |nth| Tcp { ports, seq: next(nth), ack: ack + bit(4 + nth), flags };
         let packet = |nth| tcp(nth).packet(key.device.ip(), key.target.ip(), payload);
-        world.device_sends_all(device, &(0..=nth >> 6).map(packet).collect::<Vec<_>>());
+        world.device_sends_all(device, &(0..=(nth >> 6 & 3)).map(packet).collect::<Vec<_>>());
     } else {
         let tcp = Tcp { ports: (key.target.port(), key.device.port()), seq, ack, flags };
         let mut packet = tcp.packet(key.target.ip(), key.device.ip(), payload);
