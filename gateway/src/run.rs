@@ -73,7 +73,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         names: names.clone(),
         pending: Pending::default(),
         denials: denials.clone(),
-        descriptors: Descriptors::new(netio::limits::raise_nofile()),
+        descriptors: Descriptors::new(netio::limits::raise_nofile(), netio::limits::open()),
         draining,
     };
     let front = parts.front.clone();

@@ -16,7 +16,7 @@ from scapy.packet import Raw
 
 MODE, GATEWAY, PORT = sys.argv[1], "10.77.0.1", 51820
 # Initiations come at twice the rate from which on the gateway asks for cookies; a replay is no flood.
-RATE = {"garbage": 5000, "initiations": 2000, "data": 5000, "replay": 20}[MODE]
+RATE = {"garbage": 5000, "initiations": 4000, "data": 5000, "replay": 20}[MODE]
 
 
 def message(kind, length):

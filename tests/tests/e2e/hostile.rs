@@ -119,7 +119,7 @@ fn a_device_that_floods_hurts_no_other() -> Result<()> {
     for (kind, counted) in [
         ("syn", "held_limit"),
         ("stray", "reset_limited"),
-        ("udp", "udp_unsupported"),
+        ("udp", "icmp_limited"),
         ("fragments", "fragment"),
     ] {
         let before = scene.counter(counted)?;
