@@ -76,7 +76,7 @@ impl Addresses {
             return Err(reason);
         }
         let inbound = inbound(ip)?;
-        if is_device(dst) && !matches!(inbound, Inbound::Tcp(_)) {
+        if !matches!(inbound, Inbound::Tcp(_)) && is_device(dst) {
             return Err(Count::ToDevice);
         }
         if self.gateway.contains(&dst) {
