@@ -85,7 +85,6 @@ fn packets_no_honest_device_sends_are_dropped_by_reason() -> Result<()> {
         "dns_query",
         "echo_answered",
         "icmp_limited",
-        "udp_unsupported",
         "queue_full",
     ];
     let strange: Vec<_> =
