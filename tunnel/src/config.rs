@@ -4,12 +4,13 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    num::NonZeroU16,
     time::Instant,
 };
 
 use protocol::{id::DeviceId, key::WgKey};
 use x25519_dalek::{PublicKey, StaticSecret};
+
+use crate::shard::Shard;
 
 /// A WireGuard private key. `Debug` hides it; it is wiped when dropped.
 #[derive(Clone)]
@@ -77,38 +78,7 @@ pub struct Config {
     pub shard: Shard,
 }
 
-/// One of several tunnels that share the gateway's sockets: the upper 24 bits of a receiver index, divided
-/// by the number of shards, leave the number of the shard that drew it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
-    number: u16,
-    count: NonZeroU16,
-}
-
-impl Shard {
-    /// Shard `number` of `count`, counted from zero; none if there is no such shard.
-    pub fn new(number: u16, count: u16) -> Option<Self> {
-        let count = NonZeroU16::new(count)?;
-        (number < count.get()).then_some(Self { number, count })
-    }
-
-    pub(crate) fn number(self) -> u32 {
-        self.number.into()
-    }
-
-    pub(crate) fn count(self) -> u32 {
-        self.count.get().into()
-    }
-}
-
-impl Default for Shard {
-    /// The only one.
-    fn default() -> Self {
-        Self { number: 0, count: NonZeroU16::MIN }
-    }
-}
-
-/// The bound of every table, queue and rate. Each has a [`crate::Count`] for when it is hit.
+/// The bound of every table, queue and rate of one shard. Each has a [`crate::Count`] for when it is hit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Flows of all devices together.
@@ -168,7 +138,7 @@ impl Default for Limits {
     }
 }
 
-/// What handshake messages may cost, per second and data-plane thread.
+/// What handshake messages may cost, per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandshakeLimits {
     /// Messages answered without a cookie; above it cookies are asked for.

@@ -62,6 +62,10 @@ counts! {
     QueueFull = "queue_full",
     /// The event queue is full: an informative event is lost.
     EventLost = "event_lost",
+    /// A datagram or packet given to the shard that it belongs to.
+    HandedOver = "handed_over",
+    /// One that was not, because too many wait for that shard.
+    HandoverFull = "handover_full",
     /// A peer specification contradicts an earlier one (address or key in use), or has more than two keys.
     SpecConflict = "spec_conflict",
     /// An inner packet passed to the kernel.

@@ -10,7 +10,7 @@ use std::{
 
 use protocol::{id::DeviceId, key::WgKey, target::Proto};
 
-/// A flow; never reused. TCP's are odd, those of datagrams even.
+/// A flow; never reused. Divided by the number of shards it leaves the number of its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
 pub struct FlowId(pub u64);

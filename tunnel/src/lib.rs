@@ -24,6 +24,7 @@ mod packet;
 pub mod peer;
 mod peers;
 mod rng;
+mod shard;
 #[cfg(test)]
 mod sim;
 mod slab;
@@ -33,8 +34,7 @@ mod trains;
 mod tunnel;
 
 pub use config::{
-    Config, CookieSecret, HandshakeLimits, KnownEndpoint, KnownStamp, Limits, PeerSpec, PrivateKey, Shard,
-    Stamp,
+    Config, CookieSecret, HandshakeLimits, KnownEndpoint, KnownStamp, Limits, PeerSpec, PrivateKey, Stamp,
 };
 pub use counters::{Count, Counters};
 pub use event::{
@@ -42,4 +42,5 @@ pub use event::{
     Verdict,
 };
 pub use kernel::{MAX_PARTS, ToKernel};
+pub use shard::{Enrolled, Handover, Shard};
 pub use tunnel::Tunnel;

@@ -6,12 +6,13 @@ use std::{collections::HashMap, time::Instant};
 
 use super::state::{CLOSED, DatagramKey, Flow, State};
 use crate::{
-    config::{Limits, Shard},
+    config::Limits,
     counters::Count,
     deadlines::Deadlines,
     devices::DeviceSlot,
     event::{FlowId, FlowPhase, Refusal},
     rng::Rng,
+    shard::Shard,
 };
 
 /// Payloads of one flow that wait for a verdict: what a client sends before it gives up.
@@ -55,19 +56,22 @@ pub(crate) struct Datagrams {
     tallies: HashMap<DeviceSlot, Tally>,
     deadlines: Deadlines<FlowId>,
     held_bytes: usize,
+    shard: Shard,
+    /// The next flow's number in the shard; TCP's are odd.
     next: u64,
     fragment_ids: Rng,
     limits: Limits,
 }
 
 impl Datagrams {
-    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+    pub(crate) fn new(limits: Limits, seed: u64, shard: Shard) -> Self {
         Self {
             flows: HashMap::new(),
             by_key: HashMap::new(),
             tallies: HashMap::new(),
             deadlines: Deadlines::new(),
             held_bytes: 0,
+            shard,
             next: 2,
             fragment_ids: Rng::new(!seed, Shard::default()),
             limits,
@@ -216,7 +220,7 @@ impl Datagrams {
     }
 
     fn open(&mut self, flow: Flow) -> FlowId {
-        let id = FlowId(self.next);
+        let id = self.shard.flow(self.next);
         self.next += 2;
         let tally = self.tallies.entry(flow.device).or_default();
         (tally.all, tally.held) = (tally.all + 1, tally.held + 1);

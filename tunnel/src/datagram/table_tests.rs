@@ -11,6 +11,7 @@ use crate::{
     counters::Count,
     devices::{DeviceSlot, Devices},
     event::{FlowId, FlowKey, FlowPhase, Refusal},
+    shard::Shard,
     testing::start,
 };
 
@@ -83,7 +84,13 @@ impl Pair {
         let mut add =
             |n: u8| devices.add(format!("d{n}").parse().unwrap(), [100, 64, 0, n].into(), [n; 16].into());
         let devices = [add(1).unwrap(), add(2).unwrap()];
-        Self { table: Datagrams::new(limits.clone(), 1), flows: Vec::new(), devices, limits, now: start() }
+        Self {
+            table: Datagrams::new(limits.clone(), 1, Shard::default()),
+            flows: Vec::new(),
+            devices,
+            limits,
+            now: start(),
+        }
     }
 
     fn limit_hit(&self, key: usize, bytes: usize) -> Option<Count> {

@@ -17,6 +17,7 @@ use crate::{
         Ends, Ip,
         tcp::{ACK, FIN, RST, SYN, Tcp, tests::segment},
     },
+    shard::Shard,
     testing::start,
 };
 
@@ -100,7 +101,13 @@ impl Pair {
         let mut add =
             |n: u8| devices.add(format!("d{n}").parse().unwrap(), [100, 64, 0, n].into(), [n; 16].into());
         let devices = [add(1).unwrap(), add(2).unwrap()];
-        Self { table: Flows::new(limits.clone()), flows: Vec::new(), devices, limits, now: start() }
+        Self {
+            table: Flows::new(limits.clone(), Shard::default()),
+            flows: Vec::new(),
+            devices,
+            limits,
+            now: start(),
+        }
     }
 
     fn key(at: usize) -> FlowKey {

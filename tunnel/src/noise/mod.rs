@@ -50,6 +50,14 @@ impl Kind {
             _ => None,
         }
     }
+
+    /// The receiver index, if it has one.
+    pub(crate) fn index(self) -> Option<u32> {
+        match self {
+            Self::Initiation => None,
+            Self::Response(index) | Self::Cookie(index) | Self::Data(index) => Some(index),
+        }
+    }
 }
 
 /// Whether a handshake message may cost us key agreements now.

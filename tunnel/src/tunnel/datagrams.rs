@@ -103,7 +103,7 @@ impl Tunnel {
         let own = device.sources().contains(&ip.ends.src());
         let begins = ip.protocol == UDP || icmp::begins_echo(&ip);
         let to = ip.ends.dst();
-        let anywhere = filter::unreachable_by_nature(to).is_none() && self.devices.by_addr(to).is_none();
+        let anywhere = filter::unreachable_by_nature(to).is_none() && !self.is_device(to);
         if own && begins && anywhere {
             self.refuse_datagram(slot, &ip, Refusal::Prohibited, now);
         }

@@ -55,8 +55,7 @@ impl Tunnel {
         if device.retiring {
             return self.last_word(slot, &ip, now);
         }
-        let is_device = |addr| self.devices.by_addr(addr).is_some();
-        match self.addresses.judge(&ip, device.sources(), is_device)? {
+        match self.addresses.judge(&ip, device.sources(), |addr| self.is_device(addr))? {
             Inbound::Tcp(tcp) if tcp.opens() => self.syn(slot, &ip, &tcp, now),
             Inbound::Tcp(tcp) => self.segment(slot, &ip, &tcp, now),
             Inbound::Dns { from, to, payload } => self.query(slot, from, to, payload).map(|()| Fate::Done),

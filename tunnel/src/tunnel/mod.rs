@@ -5,10 +5,13 @@
 mod datagram_tests;
 mod datagrams;
 mod events;
+mod handover;
 mod inbound;
 mod membership;
 #[cfg(test)]
 mod offload_tests;
+#[cfg(test)]
+mod shard_tests;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -34,7 +37,7 @@ use crate::{
     noise::{Boring, Noise},
     packet::{Ip, TCP, split::Split, tcp::Tcp, udp},
     peers::{Arrived, Endpoint, Io, Peers},
-    rng::Rng,
+    shard::Handovers,
     trains::Trains,
 };
 
@@ -53,7 +56,8 @@ const CHECK_EVERY: u32 = if cfg!(any(test, fuzzing)) { 1 } else { 1024 };
 ///   `restore_*` of configuration;
 /// - outputs: [`poll_event`](Self::poll_event); [`transmits`](Self::transmits) and
 ///   [`packets`](Self::packets), which lend what waits where it lies, until
-///   [`clear_transmits`](Self::clear_transmits) and [`clear_packets`](Self::clear_packets).
+///   [`clear_transmits`](Self::clear_transmits) and [`clear_packets`](Self::clear_packets); with several
+///   shards also [`handovers`](Self::handovers), for the others to [`take_over`](Self::take_over).
 ///
 /// The order of calls, after birth [`set_peers`](Self::set_peers) and then `restore_*`:
 /// 1. inputs, in batches, all with a `now` that never goes back;
@@ -88,12 +92,18 @@ pub struct Tunnel {
 struct Output {
     transmits: Trains,
     kernel: Kernel,
+    handovers: Handovers,
     counters: Counters,
 }
 
 impl Output {
     fn io(&mut self) -> Io<'_> {
-        Io { transmits: &mut self.transmits, kernel: &mut self.kernel, counters: &mut self.counters }
+        Io {
+            transmits: &mut self.transmits,
+            kernel: &mut self.kernel,
+            handovers: &mut self.handovers,
+            counters: &mut self.counters,
+        }
     }
 }
 
@@ -107,15 +117,16 @@ impl Tunnel {
     pub(crate) fn with_noise(config: Config, noise: Box<dyn Noise>) -> Self {
         let Config { private_key: _, cookies: _, gateway_addrs, limits, seed, mtu, shard } = config;
         Self {
-            peers: Peers::new(noise, Rng::new(seed, shard), &limits, mtu),
+            peers: Peers::new(noise, (seed, shard), &limits, mtu),
             devices: Devices::new(),
-            flows: Flows::new(limits.clone()),
-            datagrams: Datagrams::new(limits.clone(), seed),
+            flows: Flows::new(limits.clone(), shard),
+            datagrams: Datagrams::new(limits.clone(), seed, shard),
             addresses: Addresses::new(gateway_addrs),
             events: Events::new(&limits),
             out: Output {
                 transmits: Trains::new(limits.queue_bytes),
                 kernel: Kernel::new(limits.queue_bytes),
+                handovers: Handovers::new(shard, limits.queue_bytes),
                 counters: Counters::default(),
             },
             limits,
@@ -201,24 +212,27 @@ impl Tunnel {
     ) {
         let endpoint = Endpoint { socket, addr: from };
         for datagram in bytes.chunks(segment.max(1)) {
-            self.take_from_network(endpoint, datagram, now);
+            let arrived = self.peers.handle_datagram(endpoint, datagram, &mut self.out.io(), now);
+            self.follow(endpoint, arrived, now);
         }
         self.check();
     }
 
-    fn take_from_network(&mut self, endpoint: Endpoint, datagram: &[u8], now: Instant) {
-        match self.peers.handle_datagram(endpoint, datagram, &mut self.out.io(), now) {
+    /// Does what a datagram asks for.
+    fn follow(&mut self, from: Endpoint, arrived: Arrived, now: Instant) {
+        match arrived {
             Arrived::Nothing => {}
             Arrived::Packet { device, len } => self.receive(device, len, now),
             Arrived::Handshake { device, key } => {
                 if let Some(device) = self.devices.get(device) {
                     let device = device.id.clone();
-                    self.inform(Event::Handshake { device, key, endpoint: endpoint.addr });
+                    self.inform(Event::Handshake { device, key, endpoint: from.addr });
                 }
             }
             Arrived::Stranger(key) => {
+                self.out.counters.add(Count::UnknownKey);
                 if self.events.unknown_keys.take(self.limits.unknown_keys_per_second, now) {
-                    self.inform(Event::UnknownKey { key, from: endpoint.addr });
+                    self.inform(Event::UnknownKey { key, from: from.addr });
                 }
             }
         }
@@ -368,6 +382,11 @@ impl Tunnel {
         if !self.events.opened.take_back(flow.device, |&waiting| waiting == flow.id) {
             self.events.push(Event::FlowGone { flow: flow.id, why });
         }
+    }
+
+    /// Whether an address is a device's, be it of another shard.
+    fn is_device(&self, addr: IpAddr) -> bool {
+        self.devices.by_addr(addr).is_some() || self.peers.enrolled().has_addr(addr)
     }
 
     fn inform(&mut self, event: Event) {
