@@ -15,6 +15,7 @@ mod ipv6;
 mod life;
 mod restart;
 mod rights;
+mod shards;
 mod smoke;
 mod stuck;
 mod time;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         files::TESTS,
         attacks::TESTS,
         http::TESTS,
+        shards::TESTS,
         hostile::TESTS,
         stuck::TESTS,
     ];
