@@ -18,7 +18,7 @@ endif
 # How to run something as root without asking; empty if there is no way.
 ROOT := $(shell if [ "$$(id -u)" = 0 ]; then echo env; elif sudo -n true 2>/dev/null; then echo sudo -n env; fi)
 
-.PHONY: help demo test lint fmt set-up
+.PHONY: help demo test sim lint fmt fuzz set-up
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## */  make \1\t/' | expand -t 18
 
@@ -40,12 +40,22 @@ else
 	@echo "== the product as root: SKIPPED, you are not root and sudo asks for a password"
 endif
 
+sim: ## the packet core in fresh seeded storms, on all cores (MINUTES=20; DOORWARD_SIM_SEED=N runs one)
+	DOORWARD_SIM_MINUTES=$(or $(MINUTES),20) cargo test --profile sim -p tunnel --lib -- --ignored --exact sim::long --nocapture
+
+fuzz: ## every fuzz target for MINUTES each (20), JOBS at a time; TARGETS="frames dns" chooses
+	@PROFILE=$(PROFILE) deploy/set-up.sh fuzz
+	@fuzz/run.sh
+
 lint: ## formatting and clippy, warnings are errors
 	cargo fmt --all --check
+	cargo fmt --all --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --lib -p protocol -p tunnel -p connector -p device -p gateway -- --cfg fuzzing -D warnings
 
 fmt: ## formats the sources
 	cargo fmt --all
+	cargo fmt --all --manifest-path fuzz/Cargo.toml
 
 bench-%: PROFILE := release
 bench-%: set-up ## one benchmark by name: restart, failover, revoke, policy, relay, tunnel, hostile, peers (ARGS=--help explains; bench/README.md)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building, testing and the demo need and this machine lacks (Debian, Ubuntu). Starts no
 # server, changes no resolver, route or rule. Run again it does nothing, in under a second.
+# `set-up.sh fuzz` brings what `make fuzz` needs besides.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,7 +39,9 @@ need openssh-server sshd
 need postgresql '/usr/lib/postgresql/*/bin/initdb'
 need postgresql-client psql
 need nginx-light nginx
+need python3-scapy /usr/lib/python3/dist-packages/scapy   # hostile packets
 need libfaketime '/usr/lib/*/faketime/libfaketimeMT.so.1'
+[ "${1:-}" != fuzz ] || need g++ c++                # libFuzzer comes as C++ source
 
 if [ ${#missing[@]} -gt 0 ]; then
   command -v apt-get >/dev/null || stop "no apt-get here; install by hand: ${missing[*]}"

@@ -80,6 +80,34 @@ fn walk_targets(section: &mut Section<'_>) -> Option<TargetRules> {
     Some(TargetRules { allow })
 }
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/places.rs"]
+mod places;
+
+/// What `fuzz/` feeds with bytes: a connector.toml becomes a usable configuration, or mistakes inside it.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz {
+    use super::*;
+
+    /// The key is not there: all else is looked at all the same.
+    pub fn connector_toml(bytes: &[u8]) {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        if text.contains("/dev") || text.contains("/proc") {
+            return;
+        }
+        match read(Path::new("connector.toml"), text, walk) {
+            Ok(config) => assert!((1..=MAX_GATEWAYS).contains(&config.gateways.len())),
+            Err(mistakes) => {
+                places::are_in(text, mistakes.iter().map(|mistake| (mistake.line, mistake.column)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
+
 #[cfg(test)]
 mod tests {
     use std::{env, path::PathBuf};
@@ -107,6 +135,11 @@ mod tests {
         fn drop(&mut self) {
             fs::remove_dir_all(&self.0).unwrap();
         }
+    }
+
+    #[test]
+    fn every_unit_of_connector_toml_holds() {
+        replay::corpus("connector_toml", fuzz::connector_toml);
     }
 
     const PIN: &str = "sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";

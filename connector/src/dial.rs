@@ -1,4 +1,4 @@
-//! Dials one target for a site: resolves it, judges every address by the site's rules, connects.
+//! Dials one target for a site: resolves it, judges every address by the site's rules, connects to one.
 //! It carries no bytes.
 //! Always true: the address that was judged is the address that is dialled; a wait has an end.
 
@@ -15,12 +15,14 @@ use nix::{
 };
 use protocol::{
     link::Outcome,
-    target::{Host, Refusal, Target, TargetRules},
+    target::{Host, Proto, Refusal, Target, TargetRules},
 };
 use tokio::{
     net::{TcpStream, lookup_host},
     time::{Instant, timeout_at},
 };
+
+use crate::socket::DatagramSocket;
 
 /// For resolving and connecting together; the other end waits a little longer.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -89,6 +91,24 @@ pub async fn open(target: &Target, site: &Site) -> Result<(TcpStream, SocketAddr
     Err(outcome)
 }
 
+/// A socket that exchanges datagrams with `target`, or why there is none.
+pub async fn open_datagrams(
+    proto: Proto,
+    target: &Target,
+    site: &Site,
+) -> Result<(DatagramSocket, SocketAddr), Outcome> {
+    let resolved =
+        timeout_at(Instant::now() + LIMIT, resolve(target)).await.map_err(|_| Outcome::Timeout)??;
+    let mut outcome = Outcome::NameNotFound;
+    for address in site.permitted(&resolved)? {
+        match DatagramSocket::connect(proto, address).await {
+            Ok(socket) => return Ok((socket, address)),
+            Err(failed) => outcome = failed,
+        }
+    }
+    Err(outcome)
+}
+
 async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, Outcome> {
     match &target.host {
         Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, target.port)]),
@@ -111,7 +131,7 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-fn outcome_of(error: &io::Error) -> Outcome {
+pub(crate) fn outcome_of(error: &io::Error) -> Outcome {
     match error.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Outcome::Refused,
         io::ErrorKind::TimedOut => Outcome::Timeout,

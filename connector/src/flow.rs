@@ -7,7 +7,7 @@ use std::{fmt, future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use protocol::{
     link::{Frame, Open, Outcome, StreamEnd},
-    target::Target,
+    target::{Proto, Target},
 };
 use tokio::{
     net::TcpStream,
@@ -17,7 +17,9 @@ use tokio::{
 
 use crate::{
     agent::Agent,
+    datagrams::{Datagrams, Lane},
     dial::{self, Site},
+    exchange,
     relay::{self, Side, Traffic},
     wire::{self, FlowStream, FrameReader, WireError},
 };
@@ -59,17 +61,25 @@ struct Record {
 }
 
 /// Serves a stream that the gateway opened.
-pub(crate) async fn serve(agent: Arc<Agent>, mut stream: FlowStream) {
+pub(crate) async fn serve(agent: Arc<Agent>, datagrams: Arc<Datagrams>, mut stream: FlowStream) {
     let header = timeout(HEADER, FrameReader::default().next(&mut stream.recv)).await;
-    let Ok(Ok(Frame::Open(Open { flow, target }))) = header else {
+    let Ok(Ok(Frame::Open(Open { flow, proto, target }))) = header else {
         tracing::warn!(?header, "a stream of the gateway begins with no flow's header");
         return stream.abort(StreamEnd::Protocol);
     };
     let began = Instant::now();
     let mut record = Record::default();
-    let ending = carry(&agent, &target, stream, &mut record).await.unwrap_or_else(|ending| ending);
+    let ending = match proto {
+        Proto::Tcp => carry(&agent, &target, stream, &mut record).await,
+        Proto::Udp | Proto::Icmp => {
+            let lane = datagrams.lane(stream.send.id());
+            exchange(&agent, (proto, &target), lane, stream, &mut record).await
+        }
+    }
+    .unwrap_or_else(|ending| ending);
     tracing::info!(
         flow,
+        %proto,
         %target,
         resolved = record.resolved.map(tracing::field::display),
         result = %ending,
@@ -90,12 +100,7 @@ async fn carry(
     wire::write(&mut stream.send, &Frame::Accepted).await?;
     let mut site = agent.site.subscribe();
     let now = site.borrow_and_update().clone();
-    let dialled = tokio::select! {
-        biased;
-        _ = stream.send.stopped() => return Err(Ending::Reset(StreamEnd::GivenUp)),
-        () = agent.cut.cancelled() => Err(Outcome::Unreachable),
-        dialled = dial::open(target, &now) => dialled,
-    };
+    let dialled = unless_given_up(agent, &mut stream, dial::open(target, &now)).await?;
     let (mut socket, address) = match dialled {
         Ok(dialled) => dialled,
         Err(outcome) => return refuse(stream, outcome).await,
@@ -109,6 +114,57 @@ async fn carry(
         ended = relay::link(&mut socket, &mut stream, &record.traffic) => ended.map_err(end_of),
     };
     Ok(conclude(stream, socket, ended))
+}
+
+async fn exchange(
+    agent: &Agent,
+    (proto, target): (Proto, &Target),
+    lane: Lane,
+    mut stream: FlowStream,
+    record: &mut Record,
+) -> Result<Ending, Ending> {
+    let Some(_seat) = agent.seat() else { return refuse(stream, Outcome::Overloaded).await };
+    wire::write(&mut stream.send, &Frame::Accepted).await?;
+    let mut site = agent.site.subscribe();
+    let now = site.borrow_and_update().clone();
+    let dialled = unless_given_up(agent, &mut stream, dial::open_datagrams(proto, target, &now)).await?;
+    let (socket, address) = match dialled {
+        Ok(dialled) => dialled,
+        Err(outcome) => return refuse(stream, outcome).await,
+    };
+    record.resolved = Some(address);
+    wire::write(&mut stream.send, &Frame::Outcome(Outcome::Connected)).await?;
+    let ended = tokio::select! {
+        biased;
+        () = forbidden(&mut site, address) => Err(StreamEnd::NotAllowed),
+        () = agent.cut.cancelled() => Err(StreamEnd::Leaving),
+        ended = exchange::run(&mut stream, lane, &socket, &record.traffic) => ended,
+    };
+    match ended {
+        Ok(()) => {
+            let _ = stream.send.finish();
+            stream.conclude();
+            Ok(Ending::Closed)
+        }
+        Err(end) => {
+            stream.abort(end);
+            Err(Ending::Reset(end))
+        }
+    }
+}
+
+/// Dials, unless the gateway gives up first; a connector that leaves reaches nothing any more.
+async fn unless_given_up<T>(
+    agent: &Agent,
+    stream: &mut FlowStream,
+    dial: impl Future<Output = Result<T, Outcome>>,
+) -> Result<Result<T, Outcome>, Ending> {
+    tokio::select! {
+        biased;
+        _ = stream.send.stopped() => Err(Ending::Reset(StreamEnd::GivenUp)),
+        () = agent.cut.cancelled() => Ok(Err(Outcome::Unreachable)),
+        dialled = dial => Ok(dialled),
+    }
 }
 
 async fn refuse(mut stream: FlowStream, outcome: Outcome) -> Result<Ending, Ending> {

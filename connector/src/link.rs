@@ -6,17 +6,19 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
 use protocol::link::{Frame, Hello, LinkEnd, StreamEnd};
 use quinn::{ConnectError, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agent::Agent,
+    datagrams::Datagrams,
     flow,
     quic::{self, MAX_STREAMS, SERVER_NAME, explain},
     wire::{self, FlowStream, FrameReader, WireError},
@@ -26,6 +28,9 @@ use crate::{
 const SET_UP: Duration = Duration::from_secs(5);
 /// For the last packets to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How often the gateway is told of dropped datagrams, if there are new ones.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +115,9 @@ async fn serve(
     let (mut control, hello) = greeting.map_err(|_| LinkError::Silent)??;
     tracing::info!(gateway = %connection.remote_address(), version = hello.software, "linked to the gateway");
     let flows = TaskTracker::new();
+    let datagrams = Datagrams::new(connection.clone());
+    let mut reading = pin!(datagrams.run());
+    let (mut look, mut told) = (interval(TELL_EVERY), 0);
     loop {
         tokio::select! {
             stream = connection.accept_bi() => {
@@ -117,10 +125,18 @@ async fn serve(
                 if flows.is_closed() {
                     stream.abort(StreamEnd::Leaving);
                 } else {
-                    flows.spawn(flow::serve(agent.clone(), stream));
+                    flows.spawn(flow::serve(agent.clone(), datagrams.clone(), stream));
                 }
             }
             frame = control.frames.next(&mut control.recv) => obey(frame?, &mut control.send).await?,
+            error = &mut reading => return Err(error.into()),
+            _ = look.tick() => {
+                let dropped = datagrams.dropped();
+                if dropped != told {
+                    wire::write(&mut control.send, &Frame::Dropped(dropped)).await?;
+                    told = dropped;
+                }
+            }
             () = leaving.cancelled(), if !flows.is_closed() => {
                 flows.close();
                 wire::write(&mut control.send, &Frame::Goaway).await?;
@@ -144,6 +160,7 @@ async fn greet(agent: &Agent, connection: &Connection) -> Result<(Control, Hello
         | Frame::Open(_)
         | Frame::Accepted
         | Frame::Outcome(_)
+        | Frame::Dropped(_)
         | Frame::Skipped(_) => Err(WireError::Unexpected("first frame").into()),
     }
 }
@@ -152,7 +169,12 @@ async fn obey(frame: Frame, send: &mut SendStream) -> Result<(), LinkError> {
     match frame {
         Frame::Ping(number) => wire::write(send, &Frame::Pong(number)).await?,
         Frame::Goaway => tracing::info!("the gateway is shutting down: its flows end"),
-        Frame::Hello(_) | Frame::Pong(_) | Frame::Open(_) | Frame::Accepted | Frame::Outcome(_) => {
+        Frame::Hello(_)
+        | Frame::Pong(_)
+        | Frame::Open(_)
+        | Frame::Accepted
+        | Frame::Outcome(_)
+        | Frame::Dropped(_) => {
             return Err(WireError::Unexpected("frame on the control stream").into());
         }
         // Skipped by the reader.

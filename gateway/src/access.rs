@@ -24,6 +24,7 @@ pub struct Permit<K>(K);
 #[derive(Debug)]
 pub struct Open {
     site: SiteId,
+    proto: Proto,
     target: Target,
 }
 
@@ -37,6 +38,11 @@ impl Permit<Open> {
     /// Where the permitted target stands.
     pub fn site(&self) -> &SiteId {
         &self.0.site
+    }
+
+    /// What may be spoken to it.
+    pub fn proto(&self) -> Proto {
+        self.0.proto
     }
 
     /// The one target that may be dialled.
@@ -73,8 +79,10 @@ impl fmt::Display for ResourceId {
 /// What the person does with the resource.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Ask {
-    /// One TCP connection.
+    /// One TCP connection, or one flow of datagrams.
     Connect {
+        /// What it speaks.
+        proto: Proto,
         /// The target it would open.
         target: Target,
     },
@@ -117,8 +125,12 @@ pub enum DenyReason {
     NoResource,
     /// The app exists but does not declare this port.
     NoSuchPort,
+    /// The app at this address speaks TCP, and this is a datagram.
+    SpeaksTcp,
     /// The device gave the connection up, or it never came about.
     Abandoned,
+    /// Nothing passed for the lifetime of a flow of datagrams.
+    Idle,
     /// The gateway is shutting down.
     Draining,
     /// The gateway has no descriptors left for another flow.
@@ -136,7 +148,9 @@ impl DenyReason {
             Self::UserDisabled => "user_disabled",
             Self::NoResource => "no_resource",
             Self::NoSuchPort => "no_such_port",
+            Self::SpeaksTcp => "app_speaks_tcp",
             Self::Abandoned => "abandoned",
+            Self::Idle => "idle",
             Self::Draining => "draining",
             Self::Exhausted => "exhausted",
             Self::Policy(Reason::Forbidden { .. }) => "forbidden",
@@ -160,7 +174,9 @@ impl DenyReason {
             | Self::UserDisabled
             | Self::NoResource
             | Self::NoSuchPort
+            | Self::SpeaksTcp
             | Self::Abandoned
+            | Self::Idle
             | Self::Draining
             | Self::Exhausted => None,
         }
@@ -176,7 +192,9 @@ impl fmt::Display for DenyReason {
             Self::UserDisabled => f.write_str("the device's owner is disabled"),
             Self::NoResource => f.write_str("no app or subnet has this address"),
             Self::NoSuchPort => f.write_str("the app does not declare this port"),
+            Self::SpeaksTcp => f.write_str("the app at this address speaks TCP only"),
             Self::Abandoned => f.write_str("the connection was given up"),
+            Self::Idle => f.write_str("nothing passed for its lifetime"),
             Self::Draining => f.write_str("the gateway is shutting down"),
             Self::Exhausted => f.write_str("the gateway is out of file descriptors"),
             Self::Policy(Reason::Forbidden { policy, reason, advice }) => {
@@ -269,7 +287,7 @@ pub fn check(snapshot: &Snapshot, question: &Question, now: Timestamp) -> Verdic
     };
     match snapshot.engine().decide(&request, now) {
         Decision::Allow { until, policies } => {
-            let permit = Permit(Open { site, target });
+            let permit = Permit(Open { site, proto: proto(&question.ask), target });
             Verdict::Allow(Allowed { permit, user, device, until, policies })
         }
         Decision::Deny { until, reasons } => Verdict::Deny(Denied {
@@ -288,9 +306,16 @@ pub fn admit_front(snapshot: &Snapshot, device: &DeviceId, to: &Destination) -> 
     Some(Permit(Front { app: app.clone() }))
 }
 
+fn proto(ask: &Ask) -> Proto {
+    match ask {
+        Ask::Connect { proto, .. } => *proto,
+        Ask::Http { .. } => Proto::Tcp,
+    }
+}
+
 fn action(ask: &Ask) -> Action<'_> {
     match ask {
-        Ask::Connect { target } => Action::Connect { port: target.port, proto: Proto::Tcp },
+        Ask::Connect { proto, target } => Action::Connect { port: target.port, proto: *proto },
         Ask::Http { write, method, host, paths } => {
             let facts = HttpFacts { method, host, paths };
             if *write { Action::HttpWrite(facts) } else { Action::HttpRead(facts) }

@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     access::{Open, Permit},
     connectors::{LinkStream, OpenError, Registry},
+    datagrams,
 };
 
 /// Opens permitted targets. Cheap to clone.
@@ -52,6 +53,23 @@ impl Dialer {
         }
         let registry = self.registry.as_ref().ok_or(OpenError::NoConnector)?;
         registry.open(permit.site(), permit.target(), flow).await.map(Upstream::Link)
+    }
+
+    /// Opens a flow of datagrams to the one target the permit names.
+    pub async fn open_datagrams(
+        &self,
+        permit: Permit<Open>,
+        flow: u64,
+    ) -> Result<datagrams::Upstream, OpenError> {
+        let (proto, target) = (permit.proto(), permit.target());
+        if permit.site().is_local() {
+            let site = self.local.load_full();
+            let (socket, _) =
+                connector::dial::open_datagrams(proto, target, &site).await.map_err(from_outcome)?;
+            return Ok(datagrams::Upstream::Direct(socket));
+        }
+        let registry = self.registry.as_ref().ok_or(OpenError::NoConnector)?;
+        registry.open_datagrams(permit.site(), proto, target, flow).await.map(datagrams::Upstream::Link)
     }
 }
 

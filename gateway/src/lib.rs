@@ -6,6 +6,7 @@ pub mod access;
 pub mod cli;
 pub mod config;
 pub mod connectors;
+pub mod datagrams;
 pub mod dataplane;
 pub mod denials;
 pub mod desk;
@@ -21,6 +22,9 @@ pub mod peerfile;
 pub mod policies;
 pub mod reach;
 pub mod reload;
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 pub mod run;
 pub mod shadow;
 pub mod signals;

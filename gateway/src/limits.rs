@@ -24,9 +24,10 @@ pub struct Taken {
 }
 
 impl Descriptors {
-    /// Nine tenths of what the process may open; the rest is for logs, reloads and the door itself.
-    pub fn new(nofile: u64) -> Self {
-        Self(Arc::new(Budget { limit: nofile / 10 * 9, used: AtomicU64::new(0) }))
+    /// Nine tenths of what a process that may open `most` can still open with `own` of its own; the rest
+    /// is for logs, reloads and the door itself.
+    pub fn new(most: u64, own: u64) -> Self {
+        Self(Arc::new(Budget { limit: most.saturating_sub(own) / 10 * 9, used: AtomicU64::new(0) }))
     }
 
     /// Takes `count`, or nothing if that would exceed the budget.
@@ -54,7 +55,7 @@ mod tests {
 
     #[test]
     fn refuses_beyond_nine_tenths_and_takes_back() {
-        let descriptors = Descriptors::new(100);
+        let descriptors = Descriptors::new(130, 30);
         let most = descriptors.take(89).expect("89 of 90");
         assert!(descriptors.take(2).is_none());
         let last = descriptors.take(1).expect("90 of 90");

@@ -11,6 +11,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use protocol::key::WgKey;
 use serde::{Deserialize, Serialize, Serializer};
 use tunnel::{KnownEndpoint, KnownStamp, Stamp};
 
@@ -21,6 +22,25 @@ pub struct Known {
     pub endpoints: Vec<KnownEndpoint>,
     /// Each one's greatest label.
     pub stamps: Vec<KnownStamp>,
+}
+
+impl Known {
+    /// What several know together.
+    pub fn of_all(parts: Vec<Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.endpoints.extend(part.endpoints);
+            all.stamps.extend(part.stamps);
+        }
+        all
+    }
+
+    /// What is known of the keys that are `wanted`.
+    pub fn of(mut self, wanted: impl Fn(&WgKey) -> bool) -> Self {
+        self.endpoints.retain(|known| wanted(&known.key));
+        self.stamps.retain(|known| wanted(&known.key));
+        self
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]

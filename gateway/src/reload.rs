@@ -20,7 +20,7 @@ use crate::{
         address::{self, Plan},
     },
     connectors::{ConnectorSpec, Registry},
-    dataplane::{Command, DataPlane},
+    dataplane::DataPlane,
     dial::Dialer,
     live::Live,
     policies::{self, Policies},
@@ -239,7 +239,7 @@ impl Loader {
     async fn put(&self, files: &Files, local: Site) -> usize {
         let snapshot = Arc::new(files.snapshot(self.live.snapshot().epoch() + 1));
         let cut = self.live.put(snapshot.clone());
-        self.data_plane.send(Command::Peers(snapshot.peers(), snapshot.echo().collect())).await;
+        self.data_plane.set_peers(snapshot.peers(), snapshot.echo().collect()).await;
         self.dialer.set_local(local);
         if let Some(registry) = &self.registry {
             registry.configure(connector_specs(&files.config));
@@ -267,6 +267,7 @@ fn fixed_difference(old: &Config, new: &Config) -> Option<&'static str> {
         ("gateway.private_key", old.gateway.public_key() != new.gateway.public_key()),
         ("gateway.state", old.gateway.state != new.gateway.state),
         ("gateway.namespace", old.gateway.namespace != new.gateway.namespace),
+        ("gateway.shards", old.gateway.shards != new.gateway.shards),
         ("tunnel", old.tunnel.nets() != new.tunnel.nets()),
         ("devices.mtu", old.devices.mtu != new.devices.mtu),
         ("connectors", links(old) != links(new)),

@@ -3,6 +3,7 @@
 //! snapshot is in force; the end resets what did not end by itself in time.
 
 use std::{
+    collections::HashSet,
     hash::{BuildHasher, RandomState},
     io,
     path::{Path, PathBuf},
@@ -11,21 +12,20 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use netio::{gateway_ns, udp::UdpSockets};
+use netio::gateway_ns;
 use protocol::time::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc, watch},
-    task::JoinHandle,
 };
-use tunnel::{CookieSecret, Event, Gone, PrivateKey, Tunnel};
+use tunnel::{CookieSecret, Event, Gone, Limits, PeerSpec, PrivateKey, Shard, Tunnel};
 
 use crate::{
     access::DenyReason,
     config::{Config, Namespace},
     connectors::{LinkKey, Registry},
-    dataplane::{self, Command, DataPlane},
+    dataplane::{self, DataPlane, Divided, Part, Shards},
     denials::Denials,
     desk::Desk,
     dial::Dialer,
@@ -35,7 +35,7 @@ use crate::{
     limits::Descriptors,
     live::Live,
     names::Names,
-    peerfile,
+    peerfile::{self, Known},
     reload::{self, Files, Loader, Reloader, Scope},
     shadow,
     signals::{Signals, Told},
@@ -74,7 +74,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         names: names.clone(),
         pending: Pending::default(),
         denials: denials.clone(),
-        descriptors: Descriptors::new(netio::limits::raise_nofile()),
+        descriptors: Descriptors::new(netio::limits::raise_nofile(), netio::limits::open()),
         draining,
     };
     let front = parts.front.clone();
@@ -103,15 +103,15 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     tokio::spawn(desk.serve(control));
     let handshakes = Arc::new(Notify::new());
     let remember = tokio::spawn(remember(state, data_plane.clone(), handshakes.clone()));
-    let events = tokio::spawn(follow(packets.events, flows.clone(), names, unknown, handshakes));
+    tokio::spawn(follow(packets.events, flows.clone(), names, unknown, handshakes));
     tokio::task::spawn_blocking(netio::memory::give_back).await?;
     tracing::info!("ready");
-    let ended = until_told(&mut signals, &reloader, events).await;
+    let ended = until_told(&mut signals, &reloader, packets.ended).await;
     drain_all(&mut signals, &drain, &flows, &front, registry.as_ref()).await;
     remember.abort();
-    data_plane.send(Command::Stop).await;
-    let thread = tokio::task::spawn_blocking(move || packets.thread.join());
-    thread.await?.map_err(|_| anyhow!("the data-plane thread panicked"))?.context("the data plane")?;
+    data_plane.stop().await;
+    let threads = tokio::task::spawn_blocking(move || packets.threads.join());
+    threads.await?.context("the data plane")?;
     ended
 }
 
@@ -142,7 +142,8 @@ struct Net {
 }
 
 fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Running, Net)> {
-    let sockets = UdpSockets::bind(&config.gateway.listen)?;
+    let shards = Shards::new(config.gateway.shards(), config.tunnel.v4().network());
+    let sharded = netio::shards::bind(&config.gateway.listen, shards.count().get())?;
     let mtu = config.devices.mtu.unwrap_or(MTU);
     let net = gateway_ns::set_up(&gateway_ns::Spec {
         mode: match config.gateway.namespace {
@@ -154,37 +155,49 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
         gateway_v6: config.tunnel.gateway_v6(),
         device_nets: config.tunnel.nets().to_vec(),
         proxy_port: PROXY_PORT,
-        queues: 1,
+        queues: shards.count().get(),
         offload: true,
     })?;
     for note in &net.notes {
         tracing::warn!("{note}");
     }
-    let now = Instant::now();
-    let mut tunnel = Tunnel::new(tunnel::Config {
-        private_key: PrivateKey::new(*config.gateway.private_key.expose()),
-        cookies: CookieSecret::new(random()?, now),
-        gateway_addrs: vec![config.tunnel.gateway_v4().into(), config.tunnel.gateway_v6().into()],
-        limits: tunnel::Limits::default(),
-        seed: u64::from_ne_bytes(random()?),
-        mtu: mtu.into(),
-        shard: tunnel::Shard::default(),
-    });
-    let snapshot = live.snapshot();
-    tunnel.set_peers(&snapshot.peers(), now);
-    tunnel.set_echo(snapshot.echo().collect());
-    match peerfile::read(&config.gateway.state) {
-        Ok(known) => {
-            tunnel.restore_endpoints(&known.endpoints);
-            tunnel.restore_stamps(&known.stamps);
-        }
-        Err(error) => {
-            tracing::warn!(%error, "peers.json is unreadable: clients come back by themselves, later")
-        }
-    }
-    let tun = net.queues.into_iter().next().context("the TUN has no queue")?;
-    let running = dataplane::start(tunnel, sockets, tun).context("the data plane")?;
+    let divided = shards.divide(live.snapshot().peers());
+    let tunnels = tunnels(config, live, shards, &divided)?;
+    let parts = tunnels.into_iter().zip(sharded.shards).zip(net.queues);
+    let parts = parts.map(|((tunnel, sockets), tun)| Part { tunnel, sockets, tun }).collect();
+    tracing::info!(shards = shards.count(), steered = sharded.steered, "the data plane");
+    let running =
+        dataplane::start(shards, sharded.steered, divided.enrolled, parts).context("the data plane")?;
     Ok((running, Net { listeners: net.listeners, notes: net.notes }))
+}
+
+/// The cores, each with its part of the devices and what the last run knew of them.
+fn tunnels(config: &Config, live: &Live, shards: Shards, divided: &Divided) -> anyhow::Result<Vec<Tunnel>> {
+    let now = Instant::now();
+    let cookies = CookieSecret::new(random()?, now);
+    let echo: HashSet<_> = live.snapshot().echo().collect();
+    let known = peerfile::read(&config.gateway.state).unwrap_or_else(|error| {
+        tracing::warn!(%error, "peers.json is unreadable: clients come back by themselves, later");
+        Known::default()
+    });
+    let tunnel = |(shard, peers): (Shard, &Vec<PeerSpec>)| {
+        let mut tunnel = Tunnel::new(tunnel::Config {
+            private_key: PrivateKey::new(*config.gateway.private_key.expose()),
+            cookies: cookies.clone(),
+            gateway_addrs: vec![config.tunnel.gateway_v4().into(), config.tunnel.gateway_v6().into()],
+            limits: Limits::default().of_one(shards.count().into()),
+            seed: u64::from_ne_bytes(random()?),
+            mtu: config.devices.mtu.unwrap_or(MTU).into(),
+            shard,
+        });
+        tunnel.set_peers(peers, now);
+        tunnel.set_enrolled(divided.enrolled.clone());
+        tunnel.set_echo(echo.clone());
+        tunnel.restore_endpoints(&known.endpoints);
+        tunnel.restore_stamps(&known.stamps);
+        Ok(tunnel)
+    };
+    shards.all().zip(&divided.peers).map(tunnel).collect()
 }
 
 fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
@@ -212,6 +225,10 @@ async fn follow(
     while let Some(event) = events.recv().await {
         match event {
             Event::FlowOpened { flow, device, key, isn } => flows.opened(flow, device, key, isn),
+            Event::DatagramFlowOpened { flow, device, proto, key } => {
+                flows.opened_datagrams(flow, device, proto, key);
+            }
+            Event::Datagram { flow, payload } => flows.datagram(flow, payload),
             Event::FlowGone { flow, why } => flows.gone(flow, why_gone(why)),
             Event::PermitExpired { flow } => flows.gone(flow, DenyReason::Abandoned),
             Event::Dns { device, from, to, payload } => names.asked(device, from, to, payload),
@@ -230,6 +247,7 @@ fn why_gone(why: Gone) -> DenyReason {
     match why {
         Gone::DeviceRemoved => DenyReason::UnknownDevice,
         Gone::OverLimit => DenyReason::Exhausted,
+        Gone::Idle => DenyReason::Idle,
         Gone::HoldExpired | Gone::Superseded | Gone::DeviceReset => DenyReason::Abandoned,
     }
 }
@@ -271,11 +289,11 @@ async fn remember(state: PathBuf, data_plane: DataPlane, handshakes: Arc<Notify>
     }
 }
 
-/// Until a signal to end, or until the data plane ends by itself, which is an error.
+/// Until a signal to end, or until a thread of the data plane ends by itself, which is an error.
 async fn until_told(
     signals: &mut Signals,
     reloader: &Reloader,
-    mut events: JoinHandle<()>,
+    mut ended: mpsc::Receiver<()>,
 ) -> anyhow::Result<()> {
     loop {
         tokio::select! {
@@ -287,7 +305,7 @@ async fn until_told(
                     tokio::spawn(async move { reloader.load(Scope::All).await });
                 }
             },
-            _ = &mut events => return Err(anyhow!("the data plane ended by itself")),
+            _ = ended.recv() => return Err(anyhow!("the data plane ended by itself")),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use policy::{Engine, facts};
 use protocol::{
     id::{AppId, DeviceId, SiteId, SubnetId, UserId},
-    target::{Host, Target, canonical},
+    target::{Host, Proto, Target, canonical},
 };
 use tunnel::PeerSpec;
 
@@ -125,19 +125,20 @@ impl Snapshot {
             (ResourceId::App(id), ask) => {
                 let app = self.apps.get(id)?;
                 let target = match (ask, &app.kind) {
-                    (Ask::Connect { target }, AppKind::Tcp(tcp)) => {
+                    (Ask::Connect { proto: Proto::Tcp, target }, AppKind::Tcp(tcp)) => {
                         is_target(app, &tcp.target, target).then(|| target.clone())?
                     }
                     (Ask::Http { host, .. }, AppKind::Http(http)) => {
                         app.hosts.iter().any(|known| **known == **host).then(|| http.upstream.clone())?
                     }
-                    (Ask::Connect { .. }, AppKind::Http(_)) | (Ask::Http { .. }, AppKind::Tcp(_)) => {
+                    (Ask::Connect { .. }, AppKind::Http(_) | AppKind::Tcp(_))
+                    | (Ask::Http { .. }, AppKind::Tcp(_)) => {
                         return None;
                     }
                 };
                 Some((facts::Resource::App(&app.facts), app.facts.site.clone(), target))
             }
-            (ResourceId::Subnet(id), Ask::Connect { target }) => {
+            (ResourceId::Subnet(id), Ask::Connect { target, .. }) => {
                 let subnet = self.subnets.get(id).filter(|_| self.is_of_subnet(target, id))?;
                 Some((facts::Resource::Subnet(subnet), subnet.site.clone(), target.clone()))
             }

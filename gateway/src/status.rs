@@ -6,12 +6,12 @@ use std::{
     fmt::{self, Display},
 };
 
-use protocol::time::Timestamp;
+use protocol::{target::Proto, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     connectors::{ConnectorStatus, Stranger},
-    dataplane,
+    dataplane::{self, Load},
     denials::Denial,
     flows::FlowRow,
 };
@@ -89,12 +89,14 @@ impl Display for Status {
             self.policies.count,
             self.policies.lints.len()
         )?;
+        writeln!(f, "data plane: {}", self.data_plane())?;
         for note in self.notes.iter().chain(&self.policies.lints) {
             writeln!(f, "note: {note}")?;
         }
         if self.policies.mismatches > 0 {
             writeln!(f, "DEGRADED: {DOUBT}")?;
         }
+        self.shards(f)?;
         self.peers(f)?;
         self.open(f)?;
         self.denied(f)?;
@@ -106,6 +108,31 @@ impl Display for Status {
 }
 
 impl Status {
+    /// How many data-plane threads there are, and how datagrams come to them.
+    fn data_plane(&self) -> String {
+        let steering = match (self.tunnel.shards.len(), self.tunnel.steered) {
+            (..=1, _) => return "1 shard".to_owned(),
+            (_, true) => "the kernel steers datagrams to them",
+            (_, false) => {
+                "the kernel refused to steer datagrams: they are handed over, and `shards = 1` may serve better"
+            }
+        };
+        format!("{} shards, each with sockets and a TUN queue; {steering}", self.tunnel.shards.len())
+    }
+
+    fn shards(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = self.tunnel.shards.iter().enumerate().map(|(number, load)| {
+            let Load { peers, awake, flows, received, sent, handed_over, handover_full } = *load;
+            let [number, peers, awake, flows] = [number, peers, awake, flows].map(|n| n.to_string());
+            let [received, sent, over, full] =
+                [received, sent, handed_over, handover_full].map(|n| n.to_string());
+            [number, peers, awake, flows, received, sent, over, full]
+        });
+        let rows = rows.filter(|_| self.tunnel.shards.len() > 1).collect();
+        let head = ["shard", "keys", "awake", "flows", "received B", "sent B", "handed over", "dropped"];
+        table(f, "SHARDS", head, rows)
+    }
+
     fn peers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = self.tunnel.peers.iter().map(|peer| {
             [
@@ -125,7 +152,8 @@ impl Status {
             [
                 flow.device.to_string(),
                 or_dash(flow.user.as_ref()),
-                flow.to.to_string(),
+                flow.proto.to_string(),
+                if flow.proto == Proto::Icmp { flow.to.ip().to_string() } else { flow.to.to_string() },
                 or_dash(flow.resource.as_ref()),
                 format!("{} {}", flow.decision, flow.policies.join(",")),
                 or_dash(flow.until),
@@ -135,7 +163,7 @@ impl Status {
         table(
             f,
             "FLOWS",
-            ["device", "user", "to", "resource", "decision", "until", "connector"],
+            ["device", "user", "proto", "to", "resource", "decision", "until", "connector"],
             rows.collect(),
         )
     }
@@ -164,10 +192,11 @@ impl Status {
                 connector.why.clone(),
                 or_dash(connector.remote),
                 connector.flows.to_string(),
+                connector.datagrams_dropped.to_string(),
                 or_dash(connector.last_error.as_ref()),
             ]
         });
-        let head = ["site", "connector", "", "why", "remote", "flows", "last error"];
+        let head = ["site", "connector", "", "why", "remote", "flows", "dropped", "last error"];
         table(f, "CONNECTORS", head, rows.collect())?;
         let rows = self.strangers.iter().map(|stranger| {
             [

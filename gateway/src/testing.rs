@@ -14,7 +14,7 @@ use std::{
 };
 
 use policy::PolicyFile;
-use protocol::time::Timestamp;
+use protocol::{target::Proto, time::Timestamp};
 
 use crate::{
     access::{Ask, Question, ResourceId},
@@ -140,7 +140,7 @@ pub fn connect(app: &str, target: &str) -> Question {
         device: "laptop".parse().expect("a name"),
         source: "100.64.0.9".parse().expect("an address"),
         resource: ResourceId::App(app.parse().expect("a name")),
-        ask: Ask::Connect { target: target.parse().expect("a target") },
+        ask: Ask::Connect { proto: Proto::Tcp, target: target.parse().expect("a target") },
     }
 }
 

@@ -264,7 +264,8 @@ mod tests {
         let (mut tun, mut kernel) = pair(true, true);
         let good = [&[0; 10][..], &[0x45; 40]].concat();
         let gso_without_checksum = [&[0, 1, 0, 0, 0, 5, 0, 0, 0, 0][..], &[0x45; 40]].concat();
-        let messages = [&good, &gso_without_checksum, &good, &vec![0; 9], &vec![0x45; SLOT + 1]];
+        let cut_off = [&[0; 10][..], &[0x45; SLOT]].concat();
+        let messages = [&good, &gso_without_checksum, &good, &vec![0; 9], &cut_off];
         messages.iter().for_each(|message| assert_eq!(kernel.write(message).unwrap(), message.len()));
         let mut batch = Batch::new(8);
         let packet = (vnet::COMPLETE, vec![0x45; 40]);

@@ -13,6 +13,9 @@ use protocol::{
     time::Timestamp,
 };
 
+/// What a connection speaks.
+pub use protocol::target::Proto;
+
 /// A person, with every group that holds, directly or through nesting (closed by the caller).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -142,17 +145,6 @@ pub enum Resource<'a> {
     App(&'a App),
     /// A network, as the broad route of migration step 1.
     Subnet(&'a Subnet),
-}
-
-/// Transport of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Proto {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// ICMP and ICMPv6 echo.
-    Icmp,
 }
 
 /// What the user does with the resource.

@@ -4,6 +4,8 @@
 //! Always true: a value of these types is valid; parsing happens once, at the edge.
 
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod id;
 pub mod key;
 pub mod link;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::target::Target;
+use crate::target::{Proto, Target};
 
 /// The ALPN protocol name; another major version is another name.
 pub const ALPN: &[u8] = b"doorward-link/1";
@@ -19,6 +19,8 @@ pub const MAX_BODY: usize = 2048;
 pub const MAX_TEXT: usize = 255;
 /// Versions or capabilities that one Hello may list.
 pub const MAX_LIST: usize = 3;
+/// The capability to carry flows of UDP and echo.
+pub const DATAGRAMS: &str = "datagrams";
 
 /// Kinds from here on are optional: who does not know one skips it.
 const OPTIONAL: u8 = 0x80;
@@ -42,6 +44,10 @@ pub enum FrameError {
 /// The connector opens one control stream, on which both sides begin with [`Frame::Hello`]. Every
 /// flow is a stream opened by the gateway: it sends [`Frame::Open`], the connector answers
 /// [`Frame::Accepted`] before it dials and [`Frame::Outcome`] after, then the stream is the flow's.
+///
+/// The payloads of a flow of datagrams travel beside its stream: each in a QUIC datagram (RFC 9221)
+/// or, too large for one, alone in a unidirectional stream; both begin with [`Label`]. On the flow's
+/// stream the connector then only tells, by more outcomes, what the network said of what was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// Control, first from both sides.
@@ -58,6 +64,8 @@ pub enum Frame {
     Accepted,
     /// Flow: how the dial ended. The flow's bytes follow [`Outcome::Connected`], nothing any other.
     Outcome(Outcome),
+    /// Control: how many datagrams the sender has dropped on this link so far.
+    Dropped(u64),
     /// An optional frame of a kind that this version does not know: to be skipped.
     Skipped(u8),
 }
@@ -67,7 +75,7 @@ pub enum Frame {
 pub struct Hello {
     /// The versions it speaks, at most [`MAX_LIST`].
     pub versions: Vec<u16>,
-    /// What it can do beyond the version, at most [`MAX_LIST`]; none are defined yet.
+    /// What it can do beyond the version, at most [`MAX_LIST`]: [`DATAGRAMS`].
     pub capabilities: Vec<String>,
     /// Its software version, for people.
     pub software: String,
@@ -78,7 +86,13 @@ pub struct Hello {
 impl Hello {
     /// The Hello of this version of the software.
     pub fn new(software: &str, instance: [u8; 16]) -> Self {
-        Self { versions: vec![VERSION], capabilities: Vec::new(), software: software.to_owned(), instance }
+        let capabilities = vec![DATAGRAMS.to_owned()];
+        Self { versions: vec![VERSION], capabilities, software: software.to_owned(), instance }
+    }
+
+    /// Whether it can do this beyond the version.
+    pub fn can(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|known| known == capability)
     }
 
     /// The version both sides speak, if any.
@@ -92,6 +106,8 @@ impl Hello {
 pub struct Open {
     /// The gateway's number of the flow, for both logs.
     pub flow: u64,
+    /// What it speaks; all but TCP only to who can do [`DATAGRAMS`].
+    pub proto: Proto,
     /// Where it goes.
     pub target: Target,
 }
@@ -153,6 +169,9 @@ mod kind {
     pub const NAME_NOT_FOUND: u8 = 0x16;
     pub const UNREACHABLE: u8 = 0x17;
     pub const OVERLOADED: u8 = 0x18;
+    pub const OPEN_UDP: u8 = 0x19;
+    pub const OPEN_ECHO: u8 = 0x1a;
+    pub const DROPPED: u8 = super::OPTIONAL;
 }
 
 impl Frame {
@@ -161,11 +180,10 @@ impl Frame {
         let mut bytes = vec![self.kind(), 0, 0];
         match self {
             Self::Hello(hello) => hello.write(&mut bytes),
-            Self::Ping(number) | Self::Pong(number) => bytes.extend(number.to_be_bytes()),
-            Self::Open(open) => {
-                bytes.extend(open.flow.to_be_bytes());
-                bytes.extend(open.target.to_string().bytes());
+            Self::Ping(number) | Self::Pong(number) | Self::Dropped(number) => {
+                bytes.extend(number.to_be_bytes());
             }
+            Self::Open(open) => open.write(&mut bytes),
             Self::Outcome(Outcome::NotAllowed(why)) => bytes.extend(clip(why).bytes()),
             Self::Goaway | Self::Accepted | Self::Outcome(_) | Self::Skipped(_) => {}
         }
@@ -193,7 +211,11 @@ impl Frame {
             Self::Goaway => kind::GOAWAY,
             Self::Ping(_) => kind::PING,
             Self::Pong(_) => kind::PONG,
-            Self::Open(_) => kind::OPEN,
+            Self::Open(open) => match open.proto {
+                Proto::Tcp => kind::OPEN,
+                Proto::Udp => kind::OPEN_UDP,
+                Proto::Icmp => kind::OPEN_ECHO,
+            },
             Self::Accepted => kind::ACCEPTED,
             Self::Outcome(Outcome::Connected) => kind::CONNECTED,
             Self::Outcome(Outcome::Refused) => kind::REFUSED,
@@ -202,6 +224,7 @@ impl Frame {
             Self::Outcome(Outcome::NameNotFound) => kind::NAME_NOT_FOUND,
             Self::Outcome(Outcome::Unreachable) => kind::UNREACHABLE,
             Self::Outcome(Outcome::Overloaded) => kind::OVERLOADED,
+            Self::Dropped(_) => kind::DROPPED,
             Self::Skipped(kind) => *kind,
         }
     }
@@ -212,9 +235,12 @@ impl Frame {
         match kind {
             kind::HELLO => Hello::read(body).map(Self::Hello).ok_or(malformed),
             kind::GOAWAY => bare(Self::Goaway),
-            kind::PING => body.try_into().map(|b| Self::Ping(u64::from_be_bytes(b))).map_err(|_| malformed),
-            kind::PONG => body.try_into().map(|b| Self::Pong(u64::from_be_bytes(b))).map_err(|_| malformed),
-            kind::OPEN => Open::read(body).map(Self::Open).ok_or(malformed),
+            kind::PING => number(body).map(Self::Ping).ok_or(malformed),
+            kind::PONG => number(body).map(Self::Pong).ok_or(malformed),
+            kind::DROPPED => number(body).map(Self::Dropped).ok_or(malformed),
+            kind::OPEN => Open::read(body, Proto::Tcp).map(Self::Open).ok_or(malformed),
+            kind::OPEN_UDP => Open::read(body, Proto::Udp).map(Self::Open).ok_or(malformed),
+            kind::OPEN_ECHO => Open::read(body, Proto::Icmp).map(Self::Open).ok_or(malformed),
             kind::ACCEPTED => bare(Self::Accepted),
             kind::CONNECTED => bare(Self::Outcome(Outcome::Connected)),
             kind::REFUSED => bare(Self::Outcome(Outcome::Refused)),
@@ -225,7 +251,7 @@ impl Frame {
             kind::NAME_NOT_FOUND => bare(Self::Outcome(Outcome::NameNotFound)),
             kind::UNREACHABLE => bare(Self::Outcome(Outcome::Unreachable)),
             kind::OVERLOADED => bare(Self::Outcome(Outcome::Overloaded)),
-            OPTIONAL.. => Ok(Self::Skipped(kind)),
+            _ if kind >= OPTIONAL => Ok(Self::Skipped(kind)),
             _ => Err(FrameError::Unknown(kind)),
         }
     }
@@ -260,11 +286,60 @@ impl Hello {
 }
 
 impl Open {
-    fn read(body: &[u8]) -> Option<Self> {
-        let (flow, target) = body.split_first_chunk()?;
-        let target = std::str::from_utf8(target).ok()?.parse().ok()?;
-        Some(Self { flow: u64::from_be_bytes(*flow), target })
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.flow.to_be_bytes());
+        match self.proto {
+            Proto::Tcp | Proto::Udp => bytes.extend(self.target.to_string().bytes()),
+            Proto::Icmp => bytes.extend(self.target.host.to_string().bytes()),
+        }
     }
+
+    fn read(body: &[u8], proto: Proto) -> Option<Self> {
+        let (flow, target) = body.split_first_chunk()?;
+        let target = std::str::from_utf8(target).ok()?;
+        let target = match proto {
+            Proto::Tcp | Proto::Udp => target.parse().ok()?,
+            Proto::Icmp => Target { host: target.parse().ok()?, port: 0 },
+        };
+        Some(Self { flow: u64::from_be_bytes(*flow), proto, target })
+    }
+}
+
+/// Which flow a payload beside the streams belongs to: the number of the flow's stream among those the
+/// gateway opened, as a QUIC variable-length integer (RFC 9000 section 16).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Label(pub u64);
+
+impl Label {
+    /// The label's bytes and the payload's.
+    pub fn before(self, payload: &[u8]) -> Vec<u8> {
+        let number = self.0.to_be_bytes();
+        // The first two bits say how many bytes there are: 1, 2, 4 or 8.
+        let (length, mark) = match self.0 {
+            0..0x40 => (1, 0x00),
+            0x40..0x4000 => (2, 0x40),
+            0x4000..0x4000_0000 => (4, 0x80),
+            _ => (8, 0xc0),
+        };
+        let mut bytes = Vec::with_capacity(length + payload.len());
+        bytes.extend(&number[number.len() - length..]);
+        bytes[0] |= mark;
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// The label at the beginning of `bytes`, and how many bytes it took.
+    pub fn read(bytes: &[u8]) -> Option<(Self, usize)> {
+        let first = *bytes.first()?;
+        let length = 1 << (first >> 6);
+        let rest = bytes.get(1..length)?;
+        let number = rest.iter().fold(u64::from(first & 0x3f), |sum, byte| sum << 8 | u64::from(*byte));
+        Some((Self(number), length))
+    }
+}
+
+fn number(body: &[u8]) -> Option<u64> {
+    body.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// The longest beginning of `text` that fits [`MAX_TEXT`].
@@ -375,6 +450,14 @@ mod tests {
         (hosts, 1u16..).prop_map(|(host, port)| Target { host, port })
     }
 
+    fn any_open() -> impl Strategy<Value = Open> {
+        let protos = prop::sample::select(vec![Proto::Tcp, Proto::Udp, Proto::Icmp]);
+        (any::<u64>(), protos, any_target()).prop_map(|(flow, proto, target)| {
+            let port = if proto == Proto::Icmp { 0 } else { target.port };
+            Open { flow, proto, target: Target { port, ..target } }
+        })
+    }
+
     fn any_frame() -> impl Strategy<Value = Frame> {
         let hello =
             (vec(any::<u16>(), 0..=MAX_LIST), vec(any_text(), 0..=MAX_LIST), any_text(), any::<[u8; 16]>());
@@ -393,25 +476,29 @@ mod tests {
             Just(Frame::Goaway),
             any::<u64>().prop_map(Frame::Ping),
             any::<u64>().prop_map(Frame::Pong),
-            (any::<u64>(), any_target()).prop_map(|(flow, target)| Frame::Open(Open { flow, target })),
+            any_open().prop_map(Frame::Open),
+            any::<u64>().prop_map(Frame::Dropped),
             Just(Frame::Accepted),
             prop::sample::select(outcomes).prop_map(Frame::Outcome),
             any_text().prop_map(|why| Frame::Outcome(Outcome::NotAllowed(why))),
-            (OPTIONAL..).prop_map(Frame::Skipped),
+            (OPTIONAL + 1..).prop_map(Frame::Skipped),
         ]
     }
 
     #[test]
     fn unknown_kinds_stop_or_are_skipped() {
         assert_eq!(Frame::decode(&[0x7f, 0, 0]), Err(FrameError::Unknown(0x7f)));
-        assert_eq!(Frame::decode(&[0x80, 0, 1, 9, 9]), Ok(Decoded::Frame(Frame::Skipped(0x80), 4)));
-        assert_eq!(Frame::decode(&[0x80, 0xff, 0xff]), Err(FrameError::TooLong(0xffff)));
+        assert_eq!(Frame::decode(&[0x81, 0, 1, 9, 9]), Ok(Decoded::Frame(Frame::Skipped(0x81), 4)));
+        assert_eq!(Frame::decode(&[0x81, 0xff, 0xff]), Err(FrameError::TooLong(0xffff)));
     }
 
     #[test]
     fn a_body_that_does_not_fit_is_malformed() {
-        let zero_port = Frame::decode(b"\x10\x00\x0b\0\0\0\0\0\0\0\0a:0");
-        assert_eq!(zero_port, Err(FrameError::Malformed(kind::OPEN)));
+        for kind in [kind::OPEN, kind::OPEN_UDP, kind::OPEN_ECHO] {
+            let mut zero_port = *b"\x10\x00\x0b\0\0\0\0\0\0\0\0a:0";
+            zero_port[0] = kind;
+            assert_eq!(Frame::decode(&zero_port), Err(FrameError::Malformed(kind)));
+        }
         assert_eq!(Frame::decode(&[kind::GOAWAY, 0, 1, 0]), Err(FrameError::Malformed(kind::GOAWAY)));
         assert_eq!(Frame::decode(b"\x15\x00\x02\xff\xff"), Err(FrameError::Malformed(kind::NOT_ALLOWED)));
         assert_eq!(Frame::decode(b"\x15\x00\x02a\n"), Err(FrameError::Malformed(kind::NOT_ALLOWED)));
@@ -461,6 +548,15 @@ mod tests {
             let length = bytes.len();
             bytes.extend(after);
             prop_assert_eq!(Frame::decode(&bytes), Ok(Decoded::Frame(frame, length)));
+        }
+
+        #[test]
+        fn labels_survive_a_round_trip(bits in 0u32..62, number in any::<u64>(), payload in vec(any::<u8>(), 0..9)) {
+            let label = Label(number & ((1 << 62) - 1) >> bits);
+            let bytes = label.before(&payload);
+            let (read, length) = Label::read(&bytes).unwrap();
+            prop_assert_eq!((read, &bytes[length..]), (label, &payload[..]));
+            prop_assert!((0..length).all(|cut| Label::read(&bytes[..cut]).is_none()));
         }
 
         #[test]

@@ -74,6 +74,8 @@ pub struct Company {
     pub policies: BTreeMap<&'static str, String>,
     /// Connectors of the site `fra`: name and pin.
     pub connectors: Vec<(String, String)>,
+    /// Data-plane threads of the gateway, if it does not choose.
+    pub shards: Option<u8>,
     /// Added to `doorward.toml`.
     pub more: String,
 }
@@ -181,6 +183,7 @@ impl Company {
             machines: vec![Machine::new("laptop", "corp/alice", 10)?, Machine::new("phone", "corp/bob", 11)?],
             policies: BTreeMap::from([("staff", STAFF.to_owned()), ("guards", GUARDS.to_owned())]),
             connectors: Vec::new(),
+            shards: None,
             more: String::new(),
         })
     }
@@ -219,7 +222,9 @@ impl Company {
     }
 
     fn gateway_toml(&self) -> Result<String> {
-        let mut text = format!("[gateway]\nendpoint = \"{}:51820\"{HEAD}{APPS}{}", self.outside, self.more);
+        let shards = self.shards.map(|shards| format!("shards = {shards}\n")).unwrap_or_default();
+        let mut text =
+            format!("[gateway]\n{shards}endpoint = \"{}:51820\"{HEAD}{APPS}{}", self.outside, self.more);
         for (name, pin) in &self.connectors {
             writeln!(text, "[[connector]]\nname = {name:?}\nsite = \"fra\"\nkey = {pin:?}")?;
         }

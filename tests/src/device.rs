@@ -69,6 +69,20 @@ impl Device {
         self.host.expect_success(&command)
     }
 
+    /// Ends the tunnel and brings it up anew, from another port.
+    pub fn reconnect(&self, gateway: &str) -> Result<()> {
+        self.quick("down")?;
+        self.quick("up")?;
+        self.wait_until_connected(gateway)
+    }
+
+    /// Sends from another address and port from now on, without telling anybody.
+    pub fn roam(&self, address: &str, port: u16) -> Result<()> {
+        self.ip("address flush dev eth0 scope global")?;
+        self.ip(&format!("address add {address} dev eth0"))?;
+        self.host.sh("wg", &["set", LINK, "listen-port", &port.to_string()]).map(drop)
+    }
+
     /// Waits until the gateway answers a ping through the tunnel.
     pub fn wait_until_connected(&self, gateway: &str) -> Result<()> {
         eventually(&format!("{} gets an answer through the tunnel", self.host.name()), || {

@@ -35,6 +35,8 @@ pub struct Gateway {
     /// The pin connectors hold it to.
     pub pin: String,
     clock: Option<Clock>,
+    /// How many files it may have open, its hard limit; before it is started.
+    pub files: Option<u32>,
     process: Option<Process>,
 }
 
@@ -45,7 +47,7 @@ impl Gateway {
         fs::create_dir_all(&folder)?;
         write_secret(&folder.join("gateway.key"), &KeyPair::fresh()?.private)?;
         let pin = connector::make_key(host, &folder.join("link.key"))?;
-        Ok(Self { folder, pin, clock: None, process: None })
+        Ok(Self { folder, pin, clock: None, files: None, process: None })
     }
 
     /// Lets it live by a clock that shows `unix`; before it is started.
@@ -92,6 +94,12 @@ impl Gateway {
             None => product(host, "doorward")?,
         };
         command.arg("gateway").arg("--config").arg(self.folder.join("doorward.toml"));
+        if let Some(files) = self.files {
+            let mut limited = host.command("prlimit")?;
+            limited.arg(format!("--nofile={files}:{files}")).arg("--");
+            limited.arg(command.get_program()).args(command.get_args());
+            command = limited;
+        }
         self.process = Some(host.start("doorward", command)?.strict());
         Ok(())
     }

@@ -49,12 +49,20 @@ pub struct Plan {
     pub targets: &'static str,
     /// The gateway's clock at the start, seconds since 1970.
     pub clock: Option<u64>,
+    /// How many files the gateway may have open.
+    pub files: Option<u32>,
 }
 
 impl Plan {
     /// The usual.
     pub fn new() -> Result<Self> {
-        Ok(Self { company: Company::new()?, connectors: vec!["fra-1"], targets: TARGETS, clock: None })
+        Ok(Self {
+            company: Company::new()?,
+            connectors: vec!["fra-1"],
+            targets: TARGETS,
+            clock: None,
+            files: None,
+        })
     }
 }
 
@@ -74,6 +82,7 @@ impl Scene {
         if let Some(unix) = plan.clock {
             gateway.set_clock(&world.gw, unix)?;
         }
+        gateway.files = plan.files;
         let mut company = plan.company;
         let mut connectors = BTreeMap::new();
         for name in plan.connectors {

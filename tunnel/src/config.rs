@@ -4,12 +4,13 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    num::NonZeroU16,
     time::Instant,
 };
 
 use protocol::{id::DeviceId, key::WgKey};
 use x25519_dalek::{PublicKey, StaticSecret};
+
+use crate::shard::Shard;
 
 /// A WireGuard private key. `Debug` hides it; it is wiped when dropped.
 #[derive(Clone)]
@@ -77,48 +78,25 @@ pub struct Config {
     pub shard: Shard,
 }
 
-/// One of several tunnels that share the gateway's sockets: the upper 24 bits of a receiver index, divided
-/// by the number of shards, leave the number of the shard that drew it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
-    number: u16,
-    count: NonZeroU16,
-}
-
-impl Shard {
-    /// Shard `number` of `count`, counted from zero; none if there is no such shard.
-    pub fn new(number: u16, count: u16) -> Option<Self> {
-        let count = NonZeroU16::new(count)?;
-        (number < count.get()).then_some(Self { number, count })
-    }
-
-    pub(crate) fn number(self) -> u32 {
-        self.number.into()
-    }
-
-    pub(crate) fn count(self) -> u32 {
-        self.count.get().into()
-    }
-}
-
-impl Default for Shard {
-    /// The only one.
-    fn default() -> Self {
-        Self { number: 0, count: NonZeroU16::MIN }
-    }
-}
-
-/// The bound of every table, queue and rate. Each has a [`crate::Count`] for when it is hit.
+/// The bound of every table, queue and rate of one shard. Each has a [`crate::Count`] for when it is hit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Flows of all devices together.
     pub flows: usize,
     /// Flows of one device.
     pub flows_per_device: usize,
-    /// SYNs of one device that wait for a verdict.
+    /// SYNs of one device that wait for a verdict; and, counted by themselves, its new datagram flows.
     pub held_per_device: usize,
     /// SYNs of one device the kernel has and nobody accepted yet.
     pub admitted_per_device: usize,
+    /// Flows of datagrams, of all devices together.
+    pub datagram_flows: usize,
+    /// Flows of datagrams of one device.
+    pub datagram_flows_per_device: usize,
+    /// Bytes of datagrams that wait for a verdict, of all devices together.
+    pub held_bytes: usize,
+    /// Datagrams of one device that wait to be polled.
+    pub datagrams_per_device: usize,
     /// DNS queries of one device that wait to be polled.
     pub dns_per_device: usize,
     /// Events that wait to be polled; beyond it no flow opens.
@@ -144,6 +122,10 @@ impl Default for Limits {
             flows_per_device: 8192,
             held_per_device: 128,
             admitted_per_device: 128,
+            datagram_flows: 65_536,
+            datagram_flows_per_device: 1024,
+            held_bytes: 32 << 20,
+            datagrams_per_device: 256,
             dns_per_device: 64,
             events: 16_384,
             queue_bytes: 8 << 20,
@@ -156,7 +138,7 @@ impl Default for Limits {
     }
 }
 
-/// What handshake messages may cost, per second and data-plane thread.
+/// What handshake messages may cost, per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandshakeLimits {
     /// Messages answered without a cookie; above it cookies are asked for.

@@ -62,6 +62,10 @@ counts! {
     QueueFull = "queue_full",
     /// The event queue is full: an informative event is lost.
     EventLost = "event_lost",
+    /// A datagram or packet given to the shard that it belongs to.
+    HandedOver = "handed_over",
+    /// One that was not, because too many wait for that shard.
+    HandoverFull = "handover_full",
     /// A peer specification contradicts an earlier one (address or key in use), or has more than two keys.
     SpecConflict = "spec_conflict",
     /// An inner packet passed to the kernel.
@@ -116,8 +120,8 @@ counts! {
     DeviceRemoved = "device_removed",
     /// An IP protocol other than TCP, UDP and ICMP.
     ProtocolUnsupported = "protocol_unsupported",
-    /// UDP (other than DNS) or ICMP (other than echo), which no flow carries yet.
-    UdpUnsupported = "udp_unsupported",
+    /// ICMP other than echo and errors, which no flow carries.
+    IcmpUnsupported = "icmp_unsupported",
     /// An ICMP error; never answered.
     IcmpError = "icmp_error",
     /// An ICMP message of ours withheld by its rate.
@@ -164,6 +168,34 @@ counts! {
     ClosingSegment = "closing_segment",
     /// A segment that belongs to no flow.
     NoFlow = "no_flow",
+    /// A flow of datagrams held for a verdict.
+    DatagramFlowHeld = "datagram_flow_held",
+    /// A flow of datagrams admitted by verdict.
+    DatagramFlowAdmitted = "datagram_flow_admitted",
+    /// A flow of datagrams refused by verdict.
+    DatagramFlowRefused = "datagram_flow_refused",
+    /// A flow of datagrams that was cut.
+    DatagramFlowCut = "datagram_flow_cut",
+    /// A flow of datagrams on which nothing passed for its lifetime.
+    DatagramFlowIdle = "datagram_flow_idle",
+    /// A datagram refused: there are too many flows of datagrams.
+    DatagramFlowLimit = "datagram_flow_limit",
+    /// A datagram refused: the device has too many flows of datagrams.
+    DatagramDeviceLimit = "datagram_device_limit",
+    /// A datagram refused: too many flows of the device, or bytes of all, wait for a verdict.
+    DatagramHeldLimit = "datagram_held_limit",
+    /// A datagram dropped: as many of its flow as may wait for the verdict.
+    DatagramHoldFull = "datagram_hold_full",
+    /// A datagram dropped: the device has too many waiting for the shell.
+    DatagramQueueFull = "datagram_queue_full",
+    /// A datagram refused: its flow was refused or cut just now.
+    DatagramClosed = "datagram_closed",
+    /// A datagram handed to the shell.
+    DatagramIn = "datagram_in",
+    /// A datagram of a target passed to its device.
+    DatagramOut = "datagram_out",
+    /// A datagram of the shell for a flow that is not live.
+    DatagramNoFlow = "datagram_no_flow",
     /// A RST withheld by its rate.
     ResetLimited = "reset_limited",
     /// From the kernel: not a sane TCP packet.

@@ -8,14 +8,15 @@ use std::{
     time::Instant,
 };
 
-use protocol::{id::DeviceId, key::WgKey};
+use protocol::{id::DeviceId, key::WgKey, target::Proto};
 
-/// A flow; never reused.
+/// A flow; never reused. Divided by the number of shards it leaves the number of its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
 pub struct FlowId(pub u64);
 
-/// From where to where, as the device sees it.
+/// From where to where, as the device sees it. Of an echo the device's port is its identifier, and the
+/// target's port 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowKey {
     /// The device's end.
@@ -37,10 +38,10 @@ impl Hash for FlowKey {
     }
 }
 
-/// The shell's answer to [`Event::FlowOpened`].
+/// The shell's answer to [`Event::FlowOpened`] and [`Event::DatagramFlowOpened`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Give the SYN to the kernel.
+    /// Give the SYN to the kernel, or what was held of the datagrams to the shell.
     Admit,
     /// Tell the device no.
     Refuse(Refusal),
@@ -51,6 +52,8 @@ pub enum Verdict {
 pub enum Refusal {
     /// TCP reset: connection refused.
     Rst,
+    /// ICMP: port unreachable.
+    PortUnreachable,
     /// ICMP: administratively prohibited.
     Prohibited,
     /// ICMP: host (IPv6: address) unreachable.
@@ -72,6 +75,8 @@ pub enum Gone {
     DeviceRemoved,
     /// Admitted, but too many of the device's SYNs wait to be accepted.
     OverLimit,
+    /// Nothing passed for the lifetime of a flow of datagrams.
+    Idle,
 }
 
 /// What the shell must know.
@@ -87,6 +92,24 @@ pub enum Event {
         key: FlowKey,
         /// The SYN's sequence number, to pair the accepted socket with.
         isn: u32,
+    },
+    /// A datagram of a new flow is held: decide.
+    DatagramFlowOpened {
+        /// The new flow.
+        flow: FlowId,
+        /// Who sends.
+        device: DeviceId,
+        /// UDP, or echo.
+        proto: Proto,
+        /// From where to where.
+        key: FlowKey,
+    },
+    /// A datagram on an admitted flow; answer with [`crate::Tunnel::send_datagram`].
+    Datagram {
+        /// The flow.
+        flow: FlowId,
+        /// UDP's payload; of an echo, its sequence number and data.
+        payload: Vec<u8>,
     },
     /// A flow ended by itself: drop what was dialled or accepted for it.
     FlowGone {
@@ -189,6 +212,8 @@ pub struct FlowInfo {
     pub flow: FlowId,
     /// Whose.
     pub device: DeviceId,
+    /// What it speaks.
+    pub proto: Proto,
     /// From where to where.
     pub key: FlowKey,
     /// How far.

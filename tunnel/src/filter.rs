@@ -1,15 +1,24 @@
 //! Judges what a device sent by its addresses and protocol: exact source, a destination that may be
 //! dialled at all, and what becomes of it. It keeps nothing and knows no flows.
-//! Always true: what it lets pass has the device's own source address and is TCP, DNS or echo.
+//! Always true: what it lets pass has the device's own source address and is TCP, UDP or echo.
 
 use std::{
     collections::HashSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
+use protocol::target::Proto;
+
 use crate::{
     counters::Count,
-    packet::{ICMP, ICMPV6, Ip, TCP, UDP, icmp::Icmp, tcp::Tcp, udp::Udp},
+    datagram::DatagramKey,
+    event::FlowKey,
+    packet::{
+        ICMP, ICMPV6, Ip, TCP, UDP,
+        icmp::{self, Icmp},
+        tcp::Tcp,
+        udp::Udp,
+    },
 };
 
 const DNS: u16 = 53;
@@ -31,8 +40,14 @@ pub(crate) enum Inbound<'a> {
         to: SocketAddr,
         payload: &'a [u8],
     },
+    /// For us to answer.
     Echo,
-    /// No flow carries it yet: to be refused by ICMP.
+    /// For a flow: UDP, or an echo's sequence number and data.
+    Datagram {
+        key: DatagramKey,
+        payload: &'a [u8],
+    },
+    /// No flow carries it: to be refused by ICMP.
     Unsupported,
 }
 
@@ -61,13 +76,13 @@ impl Addresses {
             return Err(reason);
         }
         let inbound = inbound(ip)?;
-        if is_device(dst) && !matches!(inbound, Inbound::Tcp(_)) {
+        if !matches!(inbound, Inbound::Tcp(_)) && is_device(dst) {
             return Err(Count::ToDevice);
         }
         if self.gateway.contains(&dst) {
             self.to_gateway(inbound, dst)
         } else {
-            Ok(self.to_others(inbound, dst))
+            Ok(if self.is_answered(&inbound, dst) { Inbound::Echo } else { inbound })
         }
     }
 
@@ -76,32 +91,39 @@ impl Addresses {
     fn to_gateway<'a>(&self, inbound: Inbound<'a>, dst: IpAddr) -> Result<Inbound<'a>, Count> {
         match inbound {
             Inbound::Tcp(_) => Ok(inbound),
-            Inbound::Dns { to, .. } if to.port() == DNS => Ok(inbound),
-            Inbound::Echo if self.echo.contains(&dst) => Ok(inbound),
-            Inbound::Dns { .. } | Inbound::Echo | Inbound::Unsupported => Err(Count::ToGateway),
+            Inbound::Datagram { key, payload } if is_dns(&key) => {
+                Ok(Inbound::Dns { from: key.ends.device, to: key.ends.target, payload })
+            }
+            _ if self.is_answered(&inbound, dst) => Ok(Inbound::Echo),
+            Inbound::Dns { .. } | Inbound::Datagram { .. } | Inbound::Echo | Inbound::Unsupported => {
+                Err(Count::ToGateway)
+            }
         }
     }
 
-    fn to_others<'a>(&self, inbound: Inbound<'a>, dst: IpAddr) -> Inbound<'a> {
-        match inbound {
-            Inbound::Tcp(_) => inbound,
-            Inbound::Echo if self.echo.contains(&dst) => inbound,
-            Inbound::Dns { .. } | Inbound::Echo | Inbound::Unsupported => Inbound::Unsupported,
-        }
+    fn is_answered(&self, inbound: &Inbound<'_>, dst: IpAddr) -> bool {
+        let is_echo = matches!(inbound, Inbound::Datagram { key, .. } if key.proto == Proto::Icmp);
+        is_echo && self.echo.contains(&dst)
     }
 }
 
-/// Reads the transport header; every UDP datagram looks like DNS until its destination is known.
-fn inbound<'a>(ip: &Ip<'a>) -> Result<Inbound<'a>, Count> {
+fn is_dns(key: &DatagramKey) -> bool {
+    key.proto == Proto::Udp && key.ends.target.port() == DNS
+}
+
+/// Reads the transport header; whether we answer it ourselves is for the destination to say.
+pub(crate) fn inbound<'a>(ip: &Ip<'a>) -> Result<Inbound<'a>, Count> {
     match ip.protocol {
         TCP => Tcp::verified(ip).map(Inbound::Tcp),
         UDP => {
             let udp = Udp::parse(ip)?;
-            let from = SocketAddr::new(ip.ends.src(), udp.src);
-            Ok(Inbound::Dns { from, to: SocketAddr::new(ip.ends.dst(), udp.dst), payload: udp.payload })
+            Ok(Inbound::Datagram { key: key(ip, Proto::Udp, udp.src, udp.dst), payload: udp.payload })
         }
         ICMP | ICMPV6 => match Icmp::parse(ip)? {
-            Icmp::EchoRequest => Ok(Inbound::Echo),
+            Icmp::EchoRequest => {
+                let (identifier, payload) = icmp::echo_parts(ip).ok_or(Count::IcmpMalformed)?;
+                Ok(Inbound::Datagram { key: key(ip, Proto::Icmp, identifier, 0), payload })
+            }
             Icmp::Error => Err(Count::IcmpError),
             Icmp::Other => Ok(Inbound::Unsupported),
         },
@@ -109,8 +131,13 @@ fn inbound<'a>(ip: &Ip<'a>) -> Result<Inbound<'a>, Count> {
     }
 }
 
+fn key(ip: &Ip<'_>, proto: Proto, from: u16, to: u16) -> DatagramKey {
+    let (device, target) = (SocketAddr::new(ip.ends.src(), from), SocketAddr::new(ip.ends.dst(), to));
+    DatagramKey { proto, ends: FlowKey { device, target } }
+}
+
 /// Destinations nobody may dial, whatever the policy (IANA special-purpose registries).
-fn unreachable_by_nature(dst: IpAddr) -> Option<Count> {
+pub(crate) fn unreachable_by_nature(dst: IpAddr) -> Option<Count> {
     match dst {
         IpAddr::V4(dst) => unreachable_v4(dst),
         IpAddr::V6(dst) => unreachable_v6(dst),
@@ -157,7 +184,8 @@ mod tests {
         let own = OWN.map(|a| a.parse().unwrap());
         let device: IpAddr = "100.64.0.3".parse().unwrap();
         match addresses.judge(&ip, own, |dst| dst == device || own.contains(&dst))? {
-            Inbound::Unsupported => Err(Count::UdpUnsupported),
+            Inbound::Unsupported => Err(Count::IcmpUnsupported),
+            Inbound::Datagram { .. } => Err(Count::DatagramFlowHeld),
             Inbound::Tcp(_) | Inbound::Dns { .. } | Inbound::Echo => Ok(()),
         }
     }
@@ -219,12 +247,14 @@ mod tests {
         };
         assert_eq!(judge(&udp("100.64.0.1", 53)), Ok(()));
         assert_eq!(judge(&udp("100.64.0.1", 123)), Err(Count::ToGateway));
-        assert_eq!(judge(&udp("10.1.0.1", 53)), Err(Count::UdpUnsupported));
+        assert_eq!(judge(&udp("10.1.0.1", 53)), Err(Count::DatagramFlowHeld));
         assert_eq!(judge(&syn(ends(OWN[0], "100.64.0.1"), (1000, 53), 1)), Ok(()));
         let ping = |dst: &str| message(ends(OWN[0], dst), 8, 128, &[0; 8]);
         assert_eq!(judge(&ping("100.64.0.1")), Ok(()));
         assert_eq!(judge(&ping("100.64.128.7")), Ok(()));
-        assert_eq!(judge(&ping("10.1.0.1")), Err(Count::UdpUnsupported));
+        assert_eq!(judge(&ping("10.1.0.1")), Err(Count::DatagramFlowHeld));
+        let timestamp = message(ends(OWN[0], "10.1.0.1"), 13, 13, &[0; 16]);
+        assert_eq!(judge(&timestamp), Err(Count::IcmpUnsupported));
         let error = message(ends(OWN[0], "10.1.0.1"), 3, 1, &[0; 8]);
         assert_eq!(judge(&error), Err(Count::IcmpError));
     }

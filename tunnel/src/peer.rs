@@ -10,7 +10,7 @@ use std::{
 use protocol::key::WgKey;
 
 use crate::{
-    config::{PrivateKey, Shard},
+    config::PrivateKey,
     event::{Checksum, Offload, Transmit},
     kernel::{Kernel, Open, ToKernel},
     noise::{BoringPeer, DATA_OVERHEAD, HANDSHAKE_BYTES, Kind, NoisePeer, Received, Ticked},
@@ -21,6 +21,7 @@ use crate::{
     },
     peers::Endpoint,
     rng::Rng,
+    shard::Shard,
     trains::Trains,
 };
 

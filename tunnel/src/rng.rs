@@ -1,7 +1,7 @@
-//! Seeded numbers (SplitMix64, Steele, Lea and Flood 2014) for receiver indices: they spread, they
-//! are not secret. Same seed, same numbers.
+//! Seeded numbers (SplitMix64, Steele, Lea and Flood 2014) for receiver indices and fragments: they
+//! spread, they are not secret. Same seed, same numbers.
 
-use crate::config::Shard;
+use crate::shard::Shard;
 
 /// An index has 24 bits, as boringtun takes it.
 const INDICES: u32 = 1 << 24;
@@ -22,7 +22,7 @@ impl Rng {
     pub(crate) fn index(&mut self) -> u32 {
         loop {
             let drawn = self.next();
-            let index = drawn - drawn % self.shard.count() + self.shard.number();
+            let index = drawn - drawn % u32::from(self.shard.count()) + u32::from(self.shard.number());
             if index < INDICES {
                 return index;
             }

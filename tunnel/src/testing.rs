@@ -84,7 +84,7 @@ impl World {
         let now = start();
         let mut world = Self {
             now,
-            gateway: gateway(boring, now, &limits),
+            gateway: gateway(boring, now, &limits, Shard::default()),
             devices: Vec::new(),
             kernel: VecDeque::new(),
             events: VecDeque::new(),
@@ -112,7 +112,7 @@ impl World {
 
     /// A gateway that remembers nothing, with the same key.
     pub(crate) fn restart(&mut self) {
-        self.gateway = gateway(self.boring, self.epoch, &self.limits);
+        self.gateway = gateway(self.boring, self.epoch, &self.limits, Shard::default());
         self.set_peers();
     }
 
@@ -259,7 +259,7 @@ pub(crate) fn gateway_addr() -> SocketAddr {
     ([192, 0, 2, 1], 51820).into()
 }
 
-fn gateway(boring: bool, epoch: Instant, limits: &Limits) -> Tunnel {
+pub(crate) fn gateway(boring: bool, epoch: Instant, limits: &Limits, shard: Shard) -> Tunnel {
     let config = Config {
         private_key: PrivateKey::new([200; 32]),
         cookies: CookieSecret::new([9; 32], epoch),
@@ -267,7 +267,7 @@ fn gateway(boring: bool, epoch: Instant, limits: &Limits) -> Tunnel {
         limits: limits.clone(),
         seed: 7,
         mtu: 1420,
-        shard: Shard::default(),
+        shard,
     };
     if boring {
         Tunnel::new(config)

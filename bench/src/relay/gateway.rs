@@ -12,7 +12,7 @@ use connector::{
 };
 use protocol::{
     link::{ALPN, Frame, Hello, Open, Outcome},
-    target::{Host, Target},
+    target::{Host, Proto, Target},
 };
 use quinn::{Connection, Endpoint, EndpointConfig, ServerConfig, crypto::rustls::QuicServerConfig};
 use tokio::net::{TcpListener, TcpStream};
@@ -65,7 +65,7 @@ async fn carry(mut client: TcpStream, link: Option<Connection>, target: SocketAd
 async fn open(link: &Connection, target: SocketAddr) -> Result<FlowStream> {
     let mut stream = FlowStream::new(link.open_bi().await?);
     let target = Target { host: Host::Ip(target.ip()), port: target.port() };
-    wire::write(&mut stream.send, &Frame::Open(Open { flow: 1, target })).await?;
+    wire::write(&mut stream.send, &Frame::Open(Open { flow: 1, proto: Proto::Tcp, target })).await?;
     let mut frames = FrameReader::default();
     for expected in [Frame::Accepted, Frame::Outcome(Outcome::Connected)] {
         let frame = frames.next(&mut stream.recv).await?;

@@ -7,7 +7,7 @@ use std::{array, collections::VecDeque, io::IoSlice, sync::atomic::AtomicU64};
 use bytes::{Buf, Bytes};
 use quinn::{RecvStream, SendStream};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    io::{AsyncWriteExt, Interest},
     net::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
@@ -35,13 +35,12 @@ pub async fn run(near: &mut TcpStream, far: &mut FlowStream, traffic: &Traffic) 
 async fn forth(socket: &mut ReadHalf<'_>, link: &mut SendStream, count: &AtomicU64) -> Result<(), Side> {
     let mut stopped = std::pin::pin!(link.stopped());
     loop {
-        tokio::select! {
+        let buffer = tokio::select! {
             biased;
             _ = &mut stopped => return Err(Side::Far),
-            ready = socket.readable() => ready.map_err(|_| Side::Near)?,
-        }
-        let mut buffer = Buffer::take();
-        let read = socket.read_buf(&mut *buffer).await.map_err(|_| Side::Near)?;
+            filled = Buffer::fill(socket) => filled.map_err(|_| Side::Near)?,
+        };
+        let read = buffer.len();
         if read == 0 {
             link.finish().map_err(|_| Side::Far)?;
             // The end has come through when it is acknowledged; a connection closed before would lose it.

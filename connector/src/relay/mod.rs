@@ -28,8 +28,8 @@ pub enum Side {
 /// Bytes carried so far.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    forth: AtomicU64,
-    back: AtomicU64,
+    pub(crate) forth: AtomicU64,
+    pub(crate) back: AtomicU64,
 }
 
 impl Traffic {
@@ -44,7 +44,7 @@ impl Traffic {
     }
 }
 
-fn add(count: &AtomicU64, bytes: usize) {
+pub(crate) fn add(count: &AtomicU64, bytes: usize) {
     count.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    io::{AsyncWriteExt, Interest},
     net::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
@@ -39,9 +39,8 @@ impl Failed {
 
 async fn pump(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, count: &AtomicU64) -> Result<(), Failed> {
     loop {
-        from.readable().await.map_err(|_| Failed::Reader)?;
-        let mut buffer = Buffer::take();
-        if from.read_buf(&mut *buffer).await.map_err(|_| Failed::Reader)? == 0 {
+        let buffer = Buffer::fill(from).await.map_err(|_| Failed::Reader)?;
+        if buffer.is_empty() {
             return finish(to).await.map_err(|_| Failed::Writer);
         }
         tokio::select! {

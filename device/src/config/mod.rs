@@ -196,5 +196,28 @@ fn read_peer(mut walk: Walk<'_, '_>) -> Option<Peer> {
     Some(Peer { public_key: public_key?, preshared_key, allowed_ips, endpoint: endpoint?, keepalive })
 }
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/places.rs"]
+mod places;
+
+/// What `fuzz/` feeds with bytes: a device's file becomes a configuration, or mistakes inside it.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz {
+    use super::*;
+
+    /// Whatever the bytes.
+    pub fn device_conf(bytes: &[u8]) {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        match parse(text) {
+            Ok(config) => {
+                assert!(!config.interface.addresses.is_empty() && !config.peer.allowed_ips.is_empty());
+                assert!(MTU_RANGE.contains(&config.interface.mtu) && config.peer.endpoint.port != 0);
+                assert_eq!(config.peer.endpoint.to_string().parse(), Ok(config.peer.endpoint));
+            }
+            Err(mistakes) => places::are_in(text, mistakes.iter().map(|mistake| (mistake.line, 1))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

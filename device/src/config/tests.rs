@@ -2,6 +2,14 @@
 
 use super::*;
 
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
+
+#[test]
+fn every_unit_of_device_conf_holds() {
+    replay::corpus("device_conf", fuzz::device_conf);
+}
+
 const KEY: &str = "oK56DE9Ue9zK76rAc8pBl6opph+1v36lm7cXXsQKrQM=";
 const PUBLIC: &str = "GtL7fZc/bLnqZldpVofMCD6hDjrK28SsdLxevJ+qtKU=";
 

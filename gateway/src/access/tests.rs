@@ -67,6 +67,38 @@ fn the_upstream_of_an_http_app_is_the_configured_one() {
 }
 
 #[test]
+fn a_permit_is_for_one_protocol_and_apps_speak_tcp() {
+    let subnet = r#"
+[[subnet]]
+name = "net"
+site = "local"
+cidr = "10.50.0.0/24"
+"#;
+    let tcp_only = r#"
+@id("tcp") permit (principal, action == Doorward::Action::"connect", resource)
+when { context.proto == Doorward::Proto::"tcp" };
+"#;
+    let asked = |proto, port| {
+        let target = Target { host: "10.50.0.9".parse().unwrap(), port };
+        let resource = ResourceId::Subnet("net".parse().unwrap());
+        Question { resource, ask: Ask::Connect { proto, target }, ..desk() }
+    };
+    let questions = [asked(Proto::Tcp, 53), asked(Proto::Udp, 53), asked(Proto::Icmp, 0)];
+    let company = Company::new(&[RESOURCES, subnet].concat(), EVERYTHING);
+    for (question, proto) in questions.iter().zip([Proto::Tcp, Proto::Udp, Proto::Icmp]) {
+        let Verdict::Allow(allowed) = check_now(&company, question) else { panic!("denied") };
+        assert_eq!(allowed.permit.proto(), proto);
+    }
+    let company = Company::new(&[RESOURCES, subnet].concat(), tcp_only);
+    let allowed = questions.map(|question| matches!(check_now(&company, &question), Verdict::Allow(_)));
+    assert_eq!(allowed, [true, false, false]);
+    let company = Company::new(RESOURCES, EVERYTHING);
+    let target = "127.0.0.1:22".parse().unwrap();
+    let udp = Question { ask: Ask::Connect { proto: Proto::Udp, target }, ..desk() };
+    assert_eq!(reasons(check_now(&company, &udp)), [DenyReason::NoResource]);
+}
+
+#[test]
 fn without_a_policy_nothing_is_allowed() {
     let company = Company::new(RESOURCES, "");
     assert_eq!(reasons(check_now(&company, &desk())), [DenyReason::Policy(Reason::NoPolicy)]);

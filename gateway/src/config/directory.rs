@@ -50,7 +50,7 @@ pub fn load(file: &Path, tunnel: &Tunnel) -> Result<Directory, LoadError> {
     Ok(protocol::config::read(file, &text, |s| Some(walk(s, tunnel)))?)
 }
 
-fn walk(s: &mut Section<'_>, tunnel: &Tunnel) -> Directory {
+pub(super) fn walk(s: &mut Section<'_>, tunnel: &Tunnel) -> Directory {
     let groups = group::read(s);
     let (users, disabled) = user::read(s, &groups);
     let devices = device::read(s, tunnel, |owner| {

@@ -70,6 +70,9 @@ fn gateway(out: &mut Toml, config: &Config) {
     out.text("state", gateway.state.display());
     out.text("directory", gateway.directory.display());
     out.text("namespace", gateway.namespace.as_str());
+    if let Some(shards) = gateway.shards {
+        out.key("shards", shards);
+    }
     out.section("[policy]");
     out.text("dir", policy.dir.display());
     out.key("watch", policy.watch);

@@ -1,7 +1,12 @@
 //! `[gateway]`: what devices dial, who the gateway is, where it keeps its state.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU8, NonZeroUsize},
+    path::PathBuf,
+};
 
+use netio::shards::MAX_SHARDS;
 use protocol::{
     config::{Secret, Section},
     key::WgKey,
@@ -28,9 +33,21 @@ pub struct Gateway {
     pub directory: PathBuf,
     /// In which network namespace the tunnel ends.
     pub namespace: Namespace,
+    /// Data-plane threads, if they are given.
+    pub shards: Option<NonZeroU8>,
 }
 
 impl Gateway {
+    /// Data-plane threads: as many as are given, else half of the cores this process may use, 8 at most.
+    /// The other half is for what they hand on.
+    pub fn shards(&self) -> NonZeroU8 {
+        self.shards.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+            let half = u8::try_from(cores / 2).unwrap_or(u8::MAX);
+            NonZeroU8::new(half.min(8)).unwrap_or(NonZeroU8::MIN)
+        })
+    }
+
     /// The key devices know the gateway by.
     pub fn public_key(&self) -> WgKey {
         WgKey(PublicKey::from(&StaticSecret::from(*self.private_key.expose())).to_bytes())
@@ -69,6 +86,7 @@ pub(super) fn read(s: &mut Section<'_>) -> Option<Gateway> {
     let state = s.path("state");
     let directory = s.path("directory");
     let namespace = s.optional_choice("namespace", &NAMESPACES).unwrap_or(Namespace::Private);
+    let shards = s.optional_int("shards", 1..=MAX_SHARDS).and_then(NonZeroU8::new);
     let (private_key_file, private_key) = key?;
     Some(Gateway {
         endpoint: endpoint?,
@@ -78,6 +96,7 @@ pub(super) fn read(s: &mut Section<'_>) -> Option<Gateway> {
         state: state?,
         directory: directory?,
         namespace,
+        shards,
     })
 }
 

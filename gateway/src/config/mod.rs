@@ -10,6 +10,8 @@ mod device;
 pub mod directory;
 mod dns;
 mod effective;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gateway;
 mod key_file;
 mod local;

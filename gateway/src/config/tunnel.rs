@@ -44,7 +44,7 @@ impl Tunnel {
     pub const FIRST: u32 = 2;
 
     /// Of blocks that are already known to be good.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn new(v4: Ipv4Net, v6: Ipv6Net) -> Self {
         Self { v4, v6 }
     }

@@ -5,18 +5,22 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
 use connector::{
+    datagrams::Datagrams,
     quic::explain,
     wire::{self, FrameReader, WireError},
 };
 use protocol::{
     id::ConnectorId,
     key::LinkPin,
-    link::{Frame, Hello, LinkEnd},
+    link::{DATAGRAMS, Frame, Hello, LinkEnd},
     time::Timestamp,
 };
 use quinn::{Connection, ConnectionError, Endpoint, Incoming, ReadError, RecvStream, SendStream};
@@ -136,6 +140,7 @@ async fn greet(inner: &Inner, connection: &Connection) -> Result<Arrived, (LinkE
         return Err((LinkEnd::Version, LinkEnd::Version.to_string()));
     }
     let (asks, asked) = mpsc::channel(MAX_ASKS);
+    let carries_datagrams = hello.can(DATAGRAMS);
     let link = Link {
         pin,
         instance: hello.instance,
@@ -145,6 +150,9 @@ async fn greet(inner: &Inner, connection: &Connection) -> Result<Arrived, (LinkE
         asks,
         leaving: false,
         flows: Arc::new(AtomicUsize::new(0)),
+        carries_datagrams,
+        datagrams: Datagrams::new(connection.clone()),
+        dropped_there: Arc::new(AtomicU64::new(0)),
     };
     let id = admit(inner, &link).await.map_err(|end| (end, end.to_string()))?;
     let answer = Frame::Hello(Hello::new(env!("CARGO_PKG_VERSION"), inner.instance));
@@ -169,6 +177,7 @@ async fn hear(connection: &Connection) -> Result<(Control, Hello), WireError> {
         | Frame::Open(_)
         | Frame::Accepted
         | Frame::Outcome(_)
+        | Frame::Dropped(_)
         | Frame::Skipped(_) => Err(WireError::Unexpected("first frame")),
     }
 }
@@ -214,7 +223,10 @@ async fn attend(inner: &Inner, arrived: Arrived) {
     let connection = &link.connection;
     let remote = connection.remote_address();
     tracing::info!(connector = %id, %remote, version = link.software, "connector linked");
-    let error = converse(inner, connection, control, asked).await;
+    let error = tokio::select! {
+        error = converse(inner, &link, control, asked) => error,
+        error = link.datagrams.run() => ReadError::ConnectionLost(error).into(),
+    };
     let reason = connection.close_reason();
     link.close(LinkEnd::Protocol);
     let why = reason.as_ref().map_or_else(|| error.to_string(), explain);
@@ -230,7 +242,7 @@ fn is_farewell(reason: Option<&ConnectionError>) -> bool {
 
 async fn converse(
     inner: &Inner,
-    connection: &Connection,
+    link: &Link,
     mut control: Control,
     mut asked: mpsc::Receiver<Ask>,
 ) -> WireError {
@@ -239,7 +251,8 @@ async fn converse(
         let done = tokio::select! {
             frame = control.frames.next(&mut control.recv) => match frame {
                 Ok(Frame::Pong(number)) => { pings.answered(number); Ok(()) }
-                Ok(Frame::Goaway) => { inner.table().leave(connection); Ok(()) }
+                Ok(Frame::Goaway) => { inner.table().leave(&link.connection); Ok(()) }
+                Ok(Frame::Dropped(count)) => { link.dropped_there.store(count, Ordering::Relaxed); Ok(()) }
                 Ok(Frame::Ping(number)) => wire::write(&mut control.send, &Frame::Pong(number)).await,
                 Ok(Frame::Hello(_) | Frame::Open(_) | Frame::Accepted | Frame::Outcome(_) | Frame::Skipped(_)) => {
                     Err(WireError::Unexpected("frame on the control stream"))

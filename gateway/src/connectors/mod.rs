@@ -4,6 +4,7 @@
 //! is forwarding, not presence; what is chosen, and why, can be seen.
 
 mod accept;
+mod datagrams;
 mod health;
 mod open;
 mod server;
@@ -24,7 +25,7 @@ use protocol::{
     id::{ConnectorId, SiteId},
     key::LinkPin,
     link::LinkEnd,
-    target::Target,
+    target::{Proto, Target},
 };
 use quinn::{Endpoint, ServerConfig};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -32,7 +33,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::table::Table;
-pub use self::{open::OpenError, status::ConnectorStatus, strangers::Stranger, stream::LinkStream};
+pub use self::{
+    datagrams::{LinkDatagrams, Told},
+    open::OpenError,
+    status::ConnectorStatus,
+    strangers::Stranger,
+    stream::LinkStream,
+};
 
 /// How long a drain waits for flows to end; by then the side of the devices has had its time.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -121,9 +128,20 @@ impl Registry {
         self.inner.table().configure(allowed);
     }
 
-    /// Opens a flow to `target` through a connector of `site`; `flow` is its number in both logs.
+    /// Opens a TCP connection to `target` through a connector of `site`; `flow` is its number in both logs.
     pub async fn open(&self, site: &SiteId, target: &Target, flow: u64) -> Result<LinkStream, OpenError> {
         open::open(&self.inner, site, target, flow).await
+    }
+
+    /// Opens a flow of UDP or echo to `target` through a connector of `site`.
+    pub async fn open_datagrams(
+        &self,
+        site: &SiteId,
+        proto: Proto,
+        target: &Target,
+        flow: u64,
+    ) -> Result<LinkDatagrams, OpenError> {
+        open::open_datagrams(&self.inner, site, (proto, target), flow).await
     }
 
     /// Every configured connector.

@@ -8,17 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use connector::wire::{self, FlowStream, FrameReader, WireError};
+use connector::{
+    datagrams::Lane,
+    wire::{self, FlowStream, FrameReader, WireError},
+};
 use protocol::{
     id::{ConnectorId, SiteId},
     link::{Frame, Open, Outcome, StreamEnd},
-    target::Target,
+    target::{Proto, Target},
 };
 use quinn::ConnectionError;
 use tokio::time::timeout;
 
 use super::{
-    Inner, LinkStream,
+    Inner, LinkDatagrams, LinkStream,
     stream::Counted,
     table::{Candidate, Link},
 };
@@ -58,6 +61,9 @@ pub enum OpenError {
     /// Every connector carries as many flows as it may.
     #[error("the site's connectors carry as many flows as they may")]
     Overloaded,
+    /// The connector cannot carry datagrams, and no other took the flow.
+    #[error("connector {0} is too old for UDP and ICMP: upgrade it")]
+    TooOld(ConnectorId),
 }
 
 /// How an attempt failed, and what follows from it.
@@ -66,21 +72,51 @@ enum Failure {
     Silent(String),
     /// It takes no flow now, which is no fault.
     Busy,
+    /// It takes no such flow ever.
+    TooOld,
     /// It says that the target is not to be had; another one may know better.
     Elsewhere(OpenError),
     /// The answer that counts.
     Final(OpenError),
 }
 
-/// Opens a flow to `target` through one of the site's connectors.
+/// Opens a TCP connection to `target` through one of the site's connectors.
 pub(super) async fn open(
     inner: &Inner,
     site: &SiteId,
     target: &Target,
     flow: u64,
 ) -> Result<LinkStream, OpenError> {
+    let open = Open { flow, proto: Proto::Tcp, target: target.clone() };
+    let Opened { stream, id, link, .. } = open_any(inner, site, open).await?;
+    Ok(LinkStream::new(stream, id, Counted::new(&link.flows), &inner.flows))
+}
+
+/// Opens a flow of datagrams to `target` through one of the site's connectors.
+pub(super) async fn open_datagrams(
+    inner: &Inner,
+    site: &SiteId,
+    (proto, target): (Proto, &Target),
+    flow: u64,
+) -> Result<LinkDatagrams, OpenError> {
+    let open = Open { flow, proto, target: target.clone() };
+    let Opened { stream, lane, id, link } = open_any(inner, site, open).await?;
+    let lane = lane.ok_or_else(|| OpenError::TooOld(id.clone()))?;
+    Ok(LinkDatagrams::new(stream, lane, id, Counted::new(&link.flows), inner.flows.token()))
+}
+
+/// A flow that a connector has.
+struct Opened {
+    stream: FlowStream,
+    /// The payloads of datagrams.
+    lane: Option<Lane>,
+    id: ConnectorId,
+    link: Link,
+}
+
+async fn open_any(inner: &Inner, site: &SiteId, open: Open) -> Result<Opened, OpenError> {
     let ranked = inner.table().ranked(site, Instant::now());
-    match timeout(LIMIT, try_each(inner, tries(ranked, flow), target, flow)).await {
+    match timeout(LIMIT, try_each(inner, tries(ranked, open.flow), &open)).await {
         Ok(result) => result,
         Err(_) => Err(OpenError::Timeout),
     }
@@ -103,12 +139,7 @@ fn tries(ranked: Vec<Candidate>, flow: u64) -> Vec<(ConnectorId, Link)> {
     first
 }
 
-async fn try_each(
-    inner: &Inner,
-    tries: Vec<(ConnectorId, Link)>,
-    target: &Target,
-    flow: u64,
-) -> Result<LinkStream, OpenError> {
+async fn try_each(inner: &Inner, tries: Vec<(ConnectorId, Link)>, open: &Open) -> Result<Opened, OpenError> {
     let mut answer = None;
     let mut missed: Vec<(ConnectorId, OpenError)> = Vec::new();
     let mut tries = tries.into_iter().peekable();
@@ -118,17 +149,18 @@ async fn try_each(
         }
         let patience =
             if tries.peek().is_none() { ACCEPT_LAST } else { ACCEPT.max(2 * link.connection.rtt()) };
-        match attempt(&link, target, flow, patience).await {
-            Ok(stream) => {
-                learn(inner, &id, missed, target);
-                return Ok(LinkStream::new(stream, id, Counted::new(&link.flows), &inner.flows));
+        match attempt(&link, open, patience).await {
+            Ok((stream, lane)) => {
+                learn(inner, &id, missed, &open.target);
+                return Ok(Opened { stream, lane, id, link });
             }
             Err(Failure::Final(error)) => {
-                learn(inner, &id, Vec::new(), target);
+                learn(inner, &id, Vec::new(), &open.target);
                 return Err(error);
             }
             Err(Failure::Silent(why)) => inner.table().failed(&id, why, Instant::now()),
             Err(Failure::Busy) => answer = answer.or(Some(OpenError::Overloaded)),
+            Err(Failure::TooOld) => answer = answer.or(Some(OpenError::TooOld(id))),
             Err(Failure::Elsewhere(error)) => missed.push((id, error)),
         }
     }
@@ -144,13 +176,21 @@ fn learn(inner: &Inner, winner: &ConnectorId, missed: Vec<(ConnectorId, OpenErro
     }
 }
 
-async fn attempt(link: &Link, target: &Target, flow: u64, patience: Duration) -> Result<FlowStream, Failure> {
+async fn attempt(
+    link: &Link,
+    open: &Open,
+    patience: Duration,
+) -> Result<(FlowStream, Option<Lane>), Failure> {
+    if open.proto != Proto::Tcp && !link.carries_datagrams {
+        return Err(Failure::TooOld);
+    }
     let began = tokio::time::Instant::now();
     // Waits while the connector carries as many streams as it may.
     let opened = timeout(patience, link.connection.open_bi()).await.map_err(|_| Failure::Busy)?;
     let mut stream = FlowStream::new(opened.map_err(|error| lost(&error))?);
     let mut frames = FrameReader::default();
-    let open = Frame::Open(Open { flow, target: target.clone() });
+    let lane = (open.proto != Proto::Tcp).then(|| link.datagrams.lane(stream.send.id()));
+    let open = Frame::Open(open.clone());
     let accepted = async {
         wire::write(&mut stream.send, &open).await?;
         frames.next(&mut stream.recv).await
@@ -166,7 +206,7 @@ async fn attempt(link: &Link, target: &Target, flow: u64, patience: Duration) ->
         }
     }
     match timeout(DIAL, frames.next(&mut stream.recv)).await {
-        Ok(Ok(Frame::Outcome(outcome))) => judge(outcome).map(|()| stream),
+        Ok(Ok(Frame::Outcome(outcome))) => judge(outcome).map(|()| (stream, lane)),
         Ok(Ok(frame)) => Err(unexpected(&frame)),
         Ok(Err(error)) => Err(broken(&error)),
         Err(_) => {

@@ -27,6 +27,8 @@ pub struct ConnectorStatus {
     pub version: Option<String>,
     /// Flows it carries now.
     pub flows: usize,
+    /// Datagrams dropped on its links, on either side, for want of room or a flow.
+    pub datagrams_dropped: u64,
     /// Whether the next flow to its site tries it first.
     pub chosen: bool,
     /// Why it is chosen or not.
@@ -54,6 +56,8 @@ impl Table {
             connections: links.len(),
             version: first.map(|link| link.software.clone()),
             flows: links.iter().map(|link| link.flows.load(Ordering::Relaxed)).sum(),
+            datagrams_dropped: record.map_or(0, |record| record.dropped)
+                + links.iter().map(|link| link.dropped()).sum::<u64>(),
             chosen,
             why,
             last_error: record.and_then(|record| record.last_error.clone()),

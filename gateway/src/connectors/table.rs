@@ -5,10 +5,14 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
+use connector::datagrams::Datagrams;
 use protocol::{
     id::{ConnectorId, SiteId},
     key::LinkPin,
@@ -39,11 +43,20 @@ pub(super) struct Link {
     /// It takes no more flows.
     pub leaving: bool,
     pub flows: Arc<AtomicUsize>,
+    pub carries_datagrams: bool,
+    pub datagrams: Arc<Datagrams>,
+    /// Datagrams that the other end has dropped, by its own account.
+    pub dropped_there: Arc<AtomicU64>,
 }
 
 impl Link {
     fn is(&self, other: &Connection) -> bool {
         self.connection.stable_id() == other.stable_id()
+    }
+
+    /// Datagrams that were dropped on it, on either side.
+    pub fn dropped(&self) -> u64 {
+        self.datagrams.dropped() + self.dropped_there.load(Ordering::Relaxed)
     }
 
     /// Ends it, and with it every flow on it.
@@ -57,6 +70,8 @@ impl Link {
 pub(super) struct Record {
     pub health: Health,
     pub last_error: Option<String>,
+    /// Datagrams dropped on links that have ended.
+    pub dropped: u64,
 }
 
 /// A connector that can take a flow, and its links.
@@ -126,6 +141,9 @@ impl Table {
     pub fn remove(&mut self, connection: &Connection, error: Option<String>) {
         let Some(index) = self.links.iter().position(|link| link.is(connection)) else { return };
         let link = self.links.swap_remove(index);
+        if let Some(spec) = self.specs.iter().find(|spec| spec.pin == link.pin) {
+            self.records.entry(spec.id.clone()).or_default().dropped += link.dropped();
+        }
         if let Some(error) = error {
             self.note(&link.pin, error);
         }

@@ -4,6 +4,8 @@
 //! nothing a device sends makes this panic or wait without end.
 
 mod answer;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod rate;
 mod rebinding;
 mod relay;

@@ -25,7 +25,7 @@ impl Asked {
             device: flow.device.clone(),
             source: flow.key.device.ip(),
             resource: resource.clone(),
-            ask: Ask::Connect { target },
+            ask: Ask::Connect { proto: flow.proto, target },
         };
         Self { resource, question }
     }
@@ -44,13 +44,13 @@ pub(super) fn decide(
     match verdict {
         Verdict::Allow(allowed) => {
             tracing::info!(target: "decision", flow = flow.id.0, user = %allowed.user.id, device = %flow.device,
-                resource = %asked.resource, to = %flow.key.target, decision = "allow",
+                resource = %asked.resource, proto = %flow.proto, to = %flow.key.target, decision = "allow",
                 policies = allowed.policies.join(","), until = allowed.until.map(|until| until.to_string()), micros);
             Ok((allowed, guard))
         }
         Verdict::Deny(denied) => {
             tracing::info!(target: "decision", flow = flow.id.0, user = denied.user.as_ref().map(|user| user.as_str()),
-                device = %flow.device, resource = %asked.resource, to = %flow.key.target, decision = "deny",
+                device = %flow.device, resource = %asked.resource, proto = %flow.proto, to = %flow.key.target, decision = "deny",
                 reason = %denied, until = denied.until.map(|until| until.to_string()), micros);
             Err(denied)
         }

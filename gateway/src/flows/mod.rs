@@ -1,16 +1,24 @@
 //! From "a device sent a SYN" to a relayed connection: one task per flow that decides, dials,
-//! lets the SYN through, takes the accepted socket and copies until the end or the cut.
+//! lets the SYN through, takes the accepted socket and copies until the end or the cut; likewise datagrams.
 //! It does not touch packets. Always true: a flow's task is registered before it is decided, and
 //! tells the data plane how the flow ended, whatever happens.
 
 mod accept;
+mod datagrams;
 mod decide;
 mod pending;
 mod table;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use protocol::id::DeviceId;
+use protocol::{id::DeviceId, target::Proto};
 use tokio::{net::TcpStream, sync::watch};
 use tokio_util::task::TaskTracker;
 use tunnel::{FlowId, FlowKey, Refusal};
@@ -20,6 +28,7 @@ use self::{decide::Asked, table::Flows};
 use crate::{
     access::{self, Denied, DenyReason, ResourceId},
     connectors::OpenError,
+    datagrams::Rooms,
     dataplane::{Command, DataPlane},
     denials::Denials,
     dial::{Dialer, Upstream},
@@ -74,7 +83,9 @@ pub struct Parts {
 struct Flow {
     id: FlowId,
     device: DeviceId,
+    proto: Proto,
     key: FlowKey,
+    /// TCP's; 0 otherwise.
     isn: u32,
 }
 
@@ -83,21 +94,51 @@ struct Flow {
 pub struct FlowSet {
     shell: Shell,
     flows: Flows,
+    rooms: Rooms,
+    dropped: Arc<AtomicU64>,
     tasks: TaskTracker,
 }
 
 impl FlowSet {
     /// An empty set over `parts`.
     pub fn new(parts: Parts) -> Self {
-        Self { shell: Shell(Arc::new(parts)), flows: Flows::default(), tasks: TaskTracker::new() }
+        Self {
+            shell: Shell(Arc::new(parts)),
+            flows: Flows::default(),
+            rooms: Rooms::default(),
+            dropped: Arc::default(),
+            tasks: TaskTracker::new(),
+        }
     }
 
     /// A device wants a connection. Bounded: the data plane holds only so many SYNs per device.
     pub fn opened(&self, id: FlowId, device: DeviceId, key: FlowKey, isn: u32) {
-        let flow = Flow { id, device, key, isn };
-        let row = self.flows.insert(&flow);
+        let flow = Flow { id, device, proto: Proto::Tcp, key, isn };
+        let row = self.flows.insert(&flow, None);
         let shell = self.shell.clone();
         self.tasks.spawn(async move { shell.run(flow, &row).await });
+    }
+
+    /// A device sends datagrams to somewhere new. Bounded as well.
+    pub fn opened_datagrams(&self, id: FlowId, device: DeviceId, proto: Proto, key: FlowKey) {
+        let (outlet, inbox) = self.rooms.way(&device);
+        let flow = Flow { id, device, proto, key, isn: 0 };
+        let row = self.flows.insert(&flow, Some(outlet));
+        let shell = self.shell.clone();
+        self.tasks.spawn(async move { shell.run_datagrams(flow, inbox, &row).await });
+    }
+
+    /// A datagram of a device on a flow that was admitted.
+    pub fn datagram(&self, id: FlowId, payload: Vec<u8>) {
+        let taken = self.flows.outlet(id).is_some_and(|outlet| outlet.offer(payload));
+        if !taken {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Datagrams of devices whose flow's task was too slow or had ended.
+    pub fn datagrams_dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// The data plane has dropped the flow: its task ends as if it had been cut.
@@ -129,6 +170,17 @@ impl FlowSet {
     /// Resets everything that is still open.
     pub fn cut_all(&self) {
         self.flows.cut_all(&Denied::because(DenyReason::Draining));
+    }
+}
+
+impl Flow {
+    /// What was asked for, for people.
+    fn to(&self) -> String {
+        match self.proto {
+            Proto::Tcp => self.key.target.to_string(),
+            Proto::Udp => format!("udp {}", self.key.target),
+            Proto::Icmp => format!("icmp {}", self.key.target.ip()),
+        }
     }
 }
 
@@ -260,9 +312,9 @@ impl Shell {
 
     /// Refuses what never became a question to the policies.
     async fn refuse(&self, flow: &Flow, denied: &Denied) {
-        tracing::info!(target: "decision", flow = flow.id.0, device = %flow.device, to = %flow.key.target,
-            decision = "deny", reason = %denied);
-        self.reset(flow, &flow.key.target.to_string(), denied).await;
+        tracing::info!(target: "decision", flow = flow.id.0, device = %flow.device, proto = %flow.proto,
+            to = %flow.key.target, decision = "deny", reason = %denied);
+        self.reset(flow, &flow.to(), denied).await;
     }
 
     /// Refuses what was denied or cut; its decision line is written.
@@ -272,16 +324,18 @@ impl Shell {
 
     async fn reset(&self, flow: &Flow, to: &str, denied: &Denied) {
         decide::record(&self.0.denials, flow, to, denied);
-        self.0.data_plane.send(Command::Refuse(flow.id, Refusal::Rst)).await;
+        let refusal = if flow.proto == Proto::Tcp { Refusal::Rst } else { datagrams::refusal(denied) };
+        self.0.data_plane.send(Command::Refuse(flow.id, refusal)).await;
     }
 
     /// Refused by the target is refused; everything else says unreachable.
     async fn unreachable(&self, flow: &Flow, asked: &Asked, error: &OpenError) {
         tracing::warn!(target: "flow", flow = flow.id.0, device = %flow.device, resource = %asked.resource,
-            to = %flow.key.target, %error, "cannot open the target");
+            proto = %flow.proto, to = %flow.key.target, %error, "cannot open the target");
         let refusal = match error {
-            OpenError::Refused => Refusal::Rst,
-            OpenError::NotAllowed(_) => Refusal::Prohibited,
+            OpenError::Refused if flow.proto == Proto::Tcp => Refusal::Rst,
+            OpenError::Refused => Refusal::PortUnreachable,
+            OpenError::NotAllowed(_) | OpenError::TooOld(_) => Refusal::Prohibited,
             OpenError::NoConnector | OpenError::Overloaded => Refusal::NetUnreachable,
             OpenError::Unreachable | OpenError::Timeout | OpenError::NameNotFound => Refusal::HostUnreachable,
         };

@@ -10,6 +10,7 @@ use std::{
 
 use protocol::{
     id::{AppId, ConnectorId, DeviceId, UserId},
+    target::Proto,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use tunnel::FlowId;
 use super::Flow;
 use crate::{
     access::{Allowed, Denied, DenyReason, ResourceId},
+    datagrams::Outlet,
     live::Cut,
 };
 
@@ -30,9 +32,11 @@ pub struct FlowRow {
     pub device: DeviceId,
     /// Who, once decided.
     pub user: Option<UserId>,
-    /// The device's end.
+    /// What it speaks.
+    pub proto: Proto,
+    /// The device's end; of an echo, its identifier.
     pub from: SocketAddr,
-    /// The address the device asked for.
+    /// The address the device asked for; of an echo, port 0.
     pub to: SocketAddr,
     /// What stands there.
     pub resource: Option<String>,
@@ -48,7 +52,16 @@ pub struct FlowRow {
     pub since: Timestamp,
 }
 
-type Open = HashMap<FlowId, (Cut, FlowRow)>;
+/// A flow's handles and its row.
+#[derive(Debug)]
+struct Entry {
+    cut: Cut,
+    /// Where its payloads go, if it is of datagrams.
+    outlet: Option<Outlet>,
+    row: FlowRow,
+}
+
+type Open = HashMap<FlowId, Entry>;
 
 /// The open flows. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -63,11 +76,12 @@ pub(super) struct Row {
 }
 
 impl Flows {
-    pub(super) fn insert(&self, flow: &Flow) -> Row {
+    pub(super) fn insert(&self, flow: &Flow, outlet: Option<Outlet>) -> Row {
         let row = FlowRow {
             flow: flow.id.0,
             device: flow.device.clone(),
             user: None,
+            proto: flow.proto,
             from: flow.key.device,
             to: flow.key.target,
             resource: None,
@@ -78,24 +92,29 @@ impl Flows {
             since: Timestamp::from_system(SystemTime::now()),
         };
         let cut = Cut::default();
-        self.open().insert(flow.id, (cut.clone(), row));
+        self.open().insert(flow.id, Entry { cut: cut.clone(), outlet, row });
         Row { flows: self.clone(), id: flow.id, cut }
     }
 
     pub(super) fn cut(&self, id: FlowId, why: Denied) {
-        if let Some((cut, _)) = self.open().get(&id) {
-            cut.now(why);
+        if let Some(entry) = self.open().get(&id) {
+            entry.cut.now(why);
         }
     }
 
+    /// Where the flow's payloads go.
+    pub(super) fn outlet(&self, id: FlowId) -> Option<Outlet> {
+        self.open().get(&id).and_then(|entry| entry.outlet.clone())
+    }
+
     pub(super) fn cut_all(&self, why: &Denied) {
-        for (cut, _) in self.open().values() {
-            cut.now(why.clone());
+        for entry in self.open().values() {
+            entry.cut.now(why.clone());
         }
     }
 
     pub(super) fn rows(&self) -> Vec<FlowRow> {
-        let mut rows: Vec<_> = self.open().values().map(|(cut, row)| granted(cut, row)).collect();
+        let mut rows: Vec<_> = self.open().values().map(granted).collect();
         rows.sort_by_key(|row| row.flow);
         rows
     }
@@ -106,10 +125,10 @@ impl Flows {
 }
 
 /// The row with what allows the flow now: a load may have changed it since it was opened.
-fn granted(cut: &Cut, row: &FlowRow) -> FlowRow {
-    let grant = cut.grant();
+fn granted(entry: &Entry) -> FlowRow {
+    let grant = entry.cut.grant();
     let policies = grant.policies.iter().map(|policy| policy.as_ref().to_owned()).collect();
-    FlowRow { until: grant.until, policies, ..row.clone() }
+    FlowRow { until: grant.until, policies, ..entry.row.clone() }
 }
 
 impl Row {
@@ -143,8 +162,8 @@ impl Row {
     }
 
     fn update(&self, change: impl FnOnce(&mut FlowRow)) {
-        if let Some((_, row)) = self.flows.open().get_mut(&self.id) {
-            change(row);
+        if let Some(entry) = self.flows.open().get_mut(&self.id) {
+            change(&mut entry.row);
         }
     }
 }

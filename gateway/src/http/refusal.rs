@@ -170,8 +170,10 @@ fn obstacle(reason: &DenyReason) -> Obstacle {
         DenyReason::UnknownUser | DenyReason::UserDisabled => {
             Obstacle::plain("The account this device belongs to is not active.")
         }
-        DenyReason::NoResource | DenyReason::NoSuchPort => Obstacle::plain("There is no such app."),
-        DenyReason::Abandoned | DenyReason::Draining | DenyReason::Exhausted => {
+        DenyReason::NoResource | DenyReason::NoSuchPort | DenyReason::SpeaksTcp => {
+            Obstacle::plain("There is no such app.")
+        }
+        DenyReason::Abandoned | DenyReason::Idle | DenyReason::Draining | DenyReason::Exhausted => {
             Obstacle::plain("The gateway takes no more requests now. Try again in a moment.")
         }
     }

@@ -84,12 +84,34 @@ fn ends_in_number(name: &str) -> bool {
     hex || last.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Where a flow ends: a host and a TCP port.
+/// What a flow to a target speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proto {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP and ICMPv6 echo.
+    Icmp,
+}
+
+impl fmt::Display for Proto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Icmp => "icmp",
+        })
+    }
+}
+
+/// Where a flow ends: a host and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The machine.
     pub host: Host,
-    /// The port, never 0.
+    /// The port; 0 for ICMP, which has none, and for nothing else.
     pub port: u16,
 }
 

@@ -1,7 +1,7 @@
 //! Who gets through, and how the others are turned away.
 //! Decisions are taken at the gateway; these tests look from the device's side only.
 
-use std::{io::ErrorKind, net::UdpSocket};
+use std::io::ErrorKind;
 
 use anyhow::Result;
 use tests::{
@@ -9,7 +9,6 @@ use tests::{
     mirror::{field, fields},
     probe::echo,
     scene::{Plan, Scene},
-    wait::HANG,
 };
 
 tests::tests![
@@ -25,7 +24,6 @@ tests::tests![
     unreachable_says_so,
     what_nobody_declared_is_refused,
     the_gateway_and_other_devices_are_refused,
-    udp_is_prohibited,
     names_outside_the_zones_and_unknown_names_have_no_address,
 ];
 
@@ -147,27 +145,6 @@ fn the_gateway_and_other_devices_are_refused() -> Result<()> {
         assert_eq!(laptop.refusal(target)?, ErrorKind::ConnectionRefused, "{target}");
     }
     assert_eq!(scene.counter("no_resource")?, before + targets.len() as u64);
-    Ok(())
-}
-
-fn udp_is_prohibited() -> Result<()> {
-    let scene = Scene::start()?;
-    let laptop = scene.device("laptop")?;
-    // What Linux makes of "communication administratively prohibited" in each family.
-    let answers = [
-        (format!("{SERVER}:{ECHO}"), "0.0.0.0:0", ErrorKind::HostUnreachable),
-        (format!("{SERVER_V6}:{ECHO}"), "[::]:0", ErrorKind::PermissionDenied),
-    ];
-    for (target, own, answer) in answers {
-        let before = scene.counter("udp_unsupported")?;
-        let socket = laptop.host().within(|| UdpSocket::bind(own))?;
-        socket.set_read_timeout(Some(HANG))?;
-        socket.connect(&target)?;
-        socket.send(b"anybody?")?;
-        let error = socket.recv(&mut [0; 16]).map_err(|error| error.kind());
-        assert_eq!(error, Err(answer), "{target}");
-        assert_eq!(scene.counter("udp_unsupported")?, before + 1, "{target}");
-    }
     Ok(())
 }
 

@@ -6,14 +6,18 @@ mod access;
 mod attacks;
 mod clients;
 mod cut;
+mod datagrams;
 mod files;
 mod fixture;
+mod hostile;
 mod http;
 mod ipv6;
 mod life;
 mod restart;
 mod rights;
+mod shards;
 mod smoke;
+mod stuck;
 mod time;
 
 use std::process::ExitCode;
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
         access::TESTS,
         ipv6::TESTS,
         cut::TESTS,
+        datagrams::TESTS,
         time::TESTS,
         clients::TESTS,
         restart::TESTS,
@@ -35,6 +40,9 @@ fn main() -> ExitCode {
         files::TESTS,
         attacks::TESTS,
         http::TESTS,
+        shards::TESTS,
+        hostile::TESTS,
+        stuck::TESTS,
     ];
     tests::harness::main(modules.concat())
 }

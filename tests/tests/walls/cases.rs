@@ -11,6 +11,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D1", "tunnel", "another_devices_source_is_dropped_and_counted"),
     // Arbitrary inner source addresses are accepted (Nebula 1.9.4).
     ("D2", "tests", "another_source_address_gets_nowhere"),
+    ("D2", "tests", "packets_no_honest_device_sends_are_dropped_by_reason"),
+    ("D2", "tunnel", "every_unit_of_inner_holds"),
     // Mapped addresses reach loopback and link-local of the connector (Tailscale, 2026-08).
     ("D3", "tests", "a_connector_dials_nothing_special_whatever_the_gateway_asks"),
     ("D3", "tests", "a_name_is_dialled_by_the_address_that_was_judged"),
@@ -22,6 +24,12 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D4", "tests", "removing_the_group_cuts"),
     ("D4", "tests", "removing_the_device_cuts"),
     ("D4", "tests", "a_policy_edit_cuts"),
+    ("D4", "tests", "a_posture_edit_cuts_datagrams"),
+    ("D4", "tests", "a_policy_edit_cuts_datagrams"),
+    ("D4", "tests", "removing_the_user_cuts_datagrams"),
+    ("D4", "tunnel", "removing_a_device_cuts_its_datagrams"),
+    ("D4", "tunnel", "a_removed_device_is_reset_and_then_forgotten"),
+    ("D4", "tunnel", "every_unit_of_tun_holds"),
     // A time window is checked only at connect (firezone#5642).
     ("D6", "tests", "the_end_of_a_time_window_cuts"),
     ("D6", "tests", "a_window_ends_by_local_time_when_the_clocks_go_forward"),
@@ -39,11 +47,17 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D8", "tunnel", "replays_of_a_message_with_a_cookie_are_limited_by_source"),
     ("D8", "tunnel", "each_source_has_its_own_rate"),
     ("D8", "tunnel", "who_returns_a_cookie_and_who_does_not_spend_apart"),
+    ("D8", "tests", "a_flood_of_handshakes_locks_nobody_out"),
     // A policy taken away and given back leaves clients black-holed (firezone#10068).
     ("D9", "tests", "a_device_restored_at_once_recovers_untouched"),
     // One table for everybody: a noisy device evicts the others (Tailscale's 512 UDP entries).
     ("D10", "tunnel", "limits_refuse_at_once"),
     ("D10", "tunnel", "devices_are_served_in_turn"),
+    ("D10", "tunnel", "a_noisy_device_fills_its_own_part_only"),
+    ("D10", "tunnel", "a_flood_of_datagrams_takes_nothing_from_another_device"),
+    ("D10", "gateway", "a_device_fills_its_own_room_only"),
+    ("D10", "tests", "a_flood_of_flows_leaves_another_device_alone"),
+    ("D10", "tests", "a_device_that_floods_hurts_no_other"),
     // A cut download looks complete: queued data and a clean end (measured).
     ("D12", "tests", "nothing_queued_arrives_after_a_cut"),
     ("D12", "gateway", "a_cut_resets_an_answer_under_way_on_both_sides"),
@@ -56,8 +70,10 @@ const CASES: &[(&str, &str, &str)] = &[
     // An old handshake initiation, replayed after a restart, moves the victim's endpoint.
     ("D14", "tunnel", "an_old_initiation_is_refused_and_the_endpoint_stays"),
     ("D14", "tunnel", "only_data_moves_the_endpoint"),
+    ("D14", "tests", "an_old_initiation_gets_nowhere_after_a_restart"),
     // The forced handshake as an amplifier.
     ("D15", "tunnel", "forced_handshakes_are_rare"),
+    ("D15", "tests", "forged_data_makes_no_amplifier"),
     // Client-sent identity headers reach the app (oauth2-proxy CVE-2025-64484).
     ("H1", "tests", "forged_identity_headers_never_arrive"),
     // The path that was decided is not the path that is forwarded (Oathkeeper, Envoy, heimdall).

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use cargo_metadata::{Metadata, Package};
+use cargo_metadata::{DependencyKind, Metadata, Package};
 use toml::{Table, Value};
 
 use crate::{licence, metadata};
@@ -64,4 +64,29 @@ fn nothing_banned_is_built() {
         let found = deny.iter().filter_map(Value::as_str).find(|name| features.iter().any(|f| f == name));
         assert_eq!(found, None, "{}: {}", package.name, text(row, "reason"));
     }
+}
+
+/// `make fuzz` builds by a lock file of its own, which nothing else reads.
+#[test]
+fn the_fuzz_targets_are_locked_to_what_our_crates_need() {
+    let metadata = metadata();
+    let text = fs::read_to_string(metadata.workspace_root.join("fuzz/Cargo.lock")).expect("it is committed");
+    let lock: Table = text.parse().expect("a lock file is TOML");
+    let mut ours = 0;
+    for locked in lock["package"].as_array().expect("packages") {
+        let name = self::text(locked, "name");
+        // A smaller one of the same name stands in for it there.
+        let replaced = metadata.workspace_root.join("fuzz").join(name).exists();
+        let package = metadata.workspace_packages().into_iter().find(|package| package.name == name);
+        let Some(package) = package.filter(|_| !replaced) else { continue };
+        ours += 1;
+        let named = locked.get("dependencies").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let named: Vec<_> = named.iter().filter_map(|name| name.as_str()?.split(' ').next()).collect();
+        for needed in &package.dependencies {
+            let known =
+                needed.kind != DependencyKind::Normal || needed.optional || named.contains(&&*needed.name);
+            assert!(known, "fuzz/Cargo.lock: {name} needs {}; run `cargo update -w` in fuzz/", needed.name);
+        }
+    }
+    assert!(ours > 2, "{ours} of our crates");
 }

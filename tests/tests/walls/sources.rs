@@ -28,6 +28,8 @@ pub fn sources() -> Vec<(String, String)> {
     for package in metadata.workspace_packages() {
         collect(package.manifest_path.parent().expect("a manifest is in a folder").as_std_path(), &mut files);
     }
+    // A workspace of its own, and ours all the same.
+    collect(&root.join("fuzz"), &mut files);
     let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
     files.iter().map(|path| (name(path), fs::read_to_string(path).expect("sources are UTF-8"))).collect()
 }

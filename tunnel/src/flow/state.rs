@@ -66,6 +66,9 @@ pub(crate) struct Flow {
     by_device: Half,
     by_kernel: Half,
     reset: bool,
+    /// The kernel sent nothing but a RST since then. If it goes on, it did not believe the RST (RFC 5961
+    /// §3.2), or the RST was for an older connection of these ports (RFC 9293 §3.5.1).
+    reset_stands: bool,
 }
 
 /// How one direction ended.
@@ -108,6 +111,7 @@ impl Flow {
             by_device: Half::default(),
             by_kernel: Half::default(),
             reset: false,
+            reset_stands: false,
         }
     }
 
@@ -116,6 +120,7 @@ impl Flow {
         self.by_device.see(tcp);
         self.by_kernel.see_ack(tcp);
         self.reset |= tcp.has(RST);
+        self.reset_stands |= tcp.has(RST);
     }
 
     /// A segment of the kernel passed.
@@ -123,6 +128,7 @@ impl Flow {
         self.by_kernel.see(tcp);
         self.by_device.see_ack(tcp);
         self.reset |= tcp.has(RST);
+        self.reset_stands = tcp.has(RST);
         self.last_out = now;
         if self.next_out.is_none_or(|next| not_before(tcp.end(), next)) {
             self.next_out = Some(tcp.end());
@@ -136,6 +142,11 @@ impl Flow {
 
     pub(super) fn reset(&self) -> bool {
         self.reset
+    }
+
+    /// The kernel will send nothing more.
+    pub(super) fn reset_stands(&self) -> bool {
+        self.reset_stands
     }
 
     /// Both FINs are acknowledged.

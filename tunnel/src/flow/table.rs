@@ -13,6 +13,7 @@ use crate::{
     devices::DeviceSlot,
     event::{FlowId, FlowKey, FlowPhase},
     packet::tcp::{RST, Tcp},
+    shard::Shard,
     slab::Slab,
 };
 
@@ -84,18 +85,21 @@ pub(crate) struct Flows {
     by_key: HashMap<FlowKey, FlowSlot>,
     tallies: HashMap<DeviceSlot, Tally>,
     deadlines: Deadlines<FlowId>,
+    shard: Shard,
+    /// The next flow's number in the shard; those of datagrams are even.
     next: u64,
     limits: Limits,
 }
 
 impl Flows {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, shard: Shard) -> Self {
         Self {
             flows: Slab::new(),
             by_id: HashMap::new(),
             by_key: HashMap::new(),
             tallies: HashMap::new(),
             deadlines: Deadlines::new(),
+            shard,
             next: 1,
             limits,
         }
@@ -272,10 +276,10 @@ impl Flows {
         }
     }
 
-    /// A draining flow ends with a RST, and soon after the second goodbye.
+    /// A draining flow ends with a RST that stands, and soon after the second goodbye.
     fn after_segment(&mut self, slot: FlowSlot, now: Instant) {
         let Some(flow) = self.flows.get(slot).filter(|flow| flow.state == State::Draining) else { return };
-        if flow.reset() {
+        if flow.reset_stands() {
             self.remove(slot);
         } else if flow.said_goodbye() {
             self.hasten(flow.id, now + LAST_ACK);
@@ -333,8 +337,8 @@ impl Flows {
     }
 
     fn open(&mut self, mut flow: Flow, now: Instant) -> FlowId {
-        let id = FlowId(self.next);
-        self.next += 1;
+        let id = self.shard.flow(self.next);
+        self.next += 2;
         let tally = self.tallies.entry(flow.device).or_default();
         tally.all += 1;
         tally.adjust(flow.phase(), 1);

@@ -17,6 +17,7 @@ use crate::{
         Ends, Ip,
         tcp::{ACK, FIN, RST, SYN, Tcp, tests::segment},
     },
+    shard::Shard,
     testing::start,
 };
 
@@ -56,6 +57,7 @@ struct Reference {
     isn: u32,
     phase: FlowPhase,
     reset: bool,
+    reset_stands: bool,
     fin_in: bool,
     fin_out: bool,
     ends: Option<Instant>,
@@ -99,7 +101,13 @@ impl Pair {
         let mut add =
             |n: u8| devices.add(format!("d{n}").parse().unwrap(), [100, 64, 0, n].into(), [n; 16].into());
         let devices = [add(1).unwrap(), add(2).unwrap()];
-        Self { table: Flows::new(limits.clone()), flows: Vec::new(), devices, limits, now: start() }
+        Self {
+            table: Flows::new(limits.clone(), Shard::default()),
+            flows: Vec::new(),
+            devices,
+            limits,
+            now: start(),
+        }
     }
 
     fn key(at: usize) -> FlowKey {
@@ -178,6 +186,7 @@ impl Pair {
                     isn,
                     phase: FlowPhase::Held,
                     reset: false,
+                    reset_stands: false,
                     fin_in: false,
                     fin_out: false,
                     ends: self.after(HOLD),
@@ -203,6 +212,7 @@ impl Pair {
         let Some(at) = self.passing(key) else { return assert!(matches!(got, OnSegment::NoFlow)) };
         assert!(matches!(got, OnSegment::Pass(_)));
         self.flows[at].reset |= flags & RST != 0;
+        self.flows[at].reset_stands |= flags & RST != 0;
         self.flows[at].fin_in |= flags & FIN != 0;
         self.drop_if_reset(at);
     }
@@ -219,6 +229,7 @@ impl Pair {
                 let now = self.now;
                 let flow = &mut self.flows[at];
                 flow.reset |= flags & RST != 0;
+                flow.reset_stands = flags & RST != 0;
                 flow.fin_out |= flags & FIN != 0;
                 flow.last_out = now;
                 self.drop_if_reset(at);
@@ -230,7 +241,7 @@ impl Pair {
     }
 
     fn drop_if_reset(&mut self, at: usize) {
-        if self.flows[at].phase == FlowPhase::Draining && self.flows[at].reset {
+        if self.flows[at].phase == FlowPhase::Draining && self.flows[at].reset_stands {
             self.flows.remove(at);
         }
     }

@@ -142,14 +142,14 @@ fn labelled(label: &[u8], public: &WgKey) -> [u8; 32] {
 }
 
 /// What a client does with MACs and cookies; in the product, boringtun.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod client {
     use super::*;
 
     /// Writes the MACs of a handshake message to `gateway`.
     pub(crate) fn prove(message: &mut [u8], gateway: &WgKey, cookie: Option<[u8; 16]>) {
-        let (covered, mac2) = message.split_last_chunk_mut::<16>().unwrap();
-        let (body, mac1) = covered.split_last_chunk_mut::<16>().unwrap();
+        let (covered, mac2) = message.split_last_chunk_mut::<16>().expect("room for a MAC");
+        let (body, mac1) = covered.split_last_chunk_mut::<16>().expect("room for a MAC");
         *mac1 = mac16(&labelled(LABEL_MAC1, gateway), &[body]);
         *mac2 = match cookie {
             Some(cookie) => mac16(&cookie, &[covered]),
@@ -160,7 +160,7 @@ pub(crate) mod client {
     /// Opens the reply to a message that had `mac1`.
     pub(crate) fn open(reply: &[u8], gateway: &WgKey, mac1: &[u8]) -> Option<[u8; 16]> {
         let seal = XChaCha20Poly1305::new(&labelled(LABEL_COOKIE, gateway).into());
-        let mut cookie: [u8; 16] = reply[32..48].try_into().unwrap();
+        let mut cookie: [u8; 16] = reply[32..48].try_into().expect("a cookie reply");
         seal.decrypt_in_place_detached(reply[8..32].into(), mac1, &mut cookie, reply[48..64].into()).ok()?;
         Some(cookie)
     }

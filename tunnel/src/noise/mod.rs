@@ -6,7 +6,8 @@ mod boring;
 pub(crate) mod cookie;
 mod initiation;
 mod limiter;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, reason = "a cipher for tests panics where it is misused")]
 pub(crate) mod model;
 
 use std::{
@@ -47,6 +48,14 @@ impl Kind {
             (3, COOKIE_BYTES) => Some(Self::Cookie(word(4)?)),
             (4, DATA_OVERHEAD..) => Some(Self::Data(word(4)?)),
             _ => None,
+        }
+    }
+
+    /// The receiver index, if it has one.
+    pub(crate) fn index(self) -> Option<u32> {
+        match self {
+            Self::Initiation => None,
+            Self::Response(index) | Self::Cookie(index) | Self::Data(index) => Some(index),
         }
     }
 }

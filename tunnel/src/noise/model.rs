@@ -1,7 +1,8 @@
 //! A deterministic cipher for tests: WireGuard's shapes and lifetimes, no secrecy. Whoever knows two
 //! public keys can forge it; tests do not. Time is the argument, and the same calls give the same
-//! bytes. Sessions end 180 s after their handshake; initiations repeat every 5 s for 90 s.
-//! Handshake messages end in real MACs, and the limiter is the product's.
+//! bytes. Sessions end 180 s after their handshake, initiations repeat every 5 s for 90 s, data is answered
+//! within 10 s, and who hears nothing for 15 s shakes hands again. Handshake messages end in real MACs,
+//! and the limiter is the product's.
 
 use std::{
     collections::VecDeque,
@@ -22,6 +23,9 @@ use crate::config::{CookieSecret, HandshakeLimits, Stamp};
 const SESSION: Duration = Duration::from_secs(180);
 const RETRY: Duration = Duration::from_secs(5);
 const GIVE_UP: Duration = Duration::from_secs(90);
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(15);
+const QUEUE: usize = 256;
 const COOKIE: Duration = Duration::from_secs(120);
 
 fn tag(parts: impl Hash) -> [u8; 8] {
@@ -74,7 +78,12 @@ struct Session {
     since: Instant,
     sent: u64,
     received: Option<u64>,
-    confirmed: bool,
+}
+
+impl Session {
+    fn new(ours: u32, theirs: u32, since: Instant) -> Self {
+        Self { ours, theirs, since, sent: 0, received: None }
+    }
 }
 
 /// Both ends of a model session.
@@ -83,9 +92,14 @@ pub(crate) struct ModelPeer {
     peer: WgKey,
     next: u32,
     epoch: Instant,
-    session: Option<Session>,
+    /// The one we answered last (it counts once its initiator used it), the current, the one before.
+    sessions: [Option<Session>; 3],
     /// Our index, when first tried, when last tried.
     trying: Option<(u32, Instant, Instant)>,
+    /// Since when data of ours waits for any answer, and data of the peer's for one of ours.
+    unanswered: Option<Instant>,
+    owed: Option<Instant>,
+    greatest: Option<Stamp>,
     queue: VecDeque<Vec<u8>>,
     /// mac1 of the last handshake message, its index, and the cookie that came for one.
     proven: Option<([u8; 16], u32)>,
@@ -99,8 +113,11 @@ impl ModelPeer {
             peer,
             next: index << 8,
             epoch,
-            session: None,
+            sessions: [const { None }; 3],
             trying: None,
+            unanswered: None,
+            owed: None,
+            greatest: None,
             queue: VecDeque::new(),
             proven: None,
             cookie: None,
@@ -112,8 +129,10 @@ impl ModelPeer {
         self.next
     }
 
-    fn live(&self, now: Instant) -> Option<&Session> {
-        self.session.as_ref().filter(|s| now - s.since < SESSION)
+    /// A session that both ends know becomes the current one.
+    fn establish(&mut self, session: Session) {
+        self.sessions = [None, Some(session), self.sessions[1].take()];
+        self.unanswered = None;
     }
 
     fn write_initiation(&mut self, out: &mut [u8], now: Instant) -> usize {
@@ -132,9 +151,9 @@ impl ModelPeer {
         HANDSHAKE_BYTES
     }
 
-    fn write_data(&mut self, packet: &[u8], out: &mut [u8]) -> usize {
+    fn write_data(&mut self, packet: &[u8], out: &mut [u8], now: Instant) -> usize {
         let (own, peer) = (self.own, self.peer);
-        let session = self.session.as_mut().unwrap();
+        let session = self.sessions[1].as_mut().unwrap();
         let len = packet.len() + 32;
         out[..4].copy_from_slice(&4u32.to_le_bytes());
         out[4..8].copy_from_slice(&session.theirs.to_le_bytes());
@@ -144,12 +163,24 @@ impl ModelPeer {
         let mark = tag((&out[..len - 16], own, peer, session.ours, session.theirs));
         out[len - 16..len].fill(0);
         out[len - 16..len - 8].copy_from_slice(&mark);
+        self.owed = None;
+        if !packet.is_empty() {
+            self.unanswered.get_or_insert(now);
+        }
         len
     }
 
     fn answer(&mut self, datagram: &[u8], out: &mut [u8], now: Instant) -> Received {
+        let stamp = Stamp(datagram[40..52].try_into().unwrap());
+        let genuine = datagram[8..40] == self.peer.0
+            && datagram[52..60] == tag((&datagram[..52], self.peer, self.own))
+            && self.greatest.is_none_or(|greatest| stamp > greatest);
+        if !genuine {
+            return Received::Failed(Failure::Invalid);
+        }
+        self.greatest = Some(stamp);
         let (theirs, ours) = (word(datagram, 4), self.index());
-        self.session = Some(Session { ours, theirs, since: now, sent: 0, received: None, confirmed: false });
+        self.sessions[0] = Some(Session::new(ours, theirs, now));
         self.trying = None;
         let out = &mut out[..92];
         out.fill(0);
@@ -186,18 +217,17 @@ impl ModelPeer {
             return Received::Failed(Failure::Invalid);
         }
         self.trying = None;
-        self.session = Some(Session { ours, theirs, since: now, sent: 0, received: None, confirmed: true });
-        Received::Reply(self.write_data(&[], out))
+        self.establish(Session::new(ours, theirs, now));
+        Received::Reply(self.write_data(&[], out, now))
     }
 
     fn open_data(&mut self, datagram: &[u8], out: &mut [u8], now: Instant) -> Received {
-        let (own, peer) = (self.own, self.peer);
-        let Some(session) = self.session.as_mut().filter(|s| now - s.since < SESSION) else {
+        let (own, peer, index) = (self.own, self.peer, word(datagram, 4));
+        let fits = |s: &Session| s.ours == index && now - s.since < SESSION;
+        let Some(at) = self.sessions.iter().position(|s| s.as_ref().is_some_and(fits)) else {
             return Received::Failed(Failure::NoSession);
         };
-        if word(datagram, 4) != session.ours {
-            return Received::Failed(Failure::NoSession);
-        }
+        let session = self.sessions[at].as_mut().unwrap();
         let body = datagram.len() - 16;
         if datagram[body..body + 8] != tag((&datagram[..body], peer, own, session.theirs, session.ours)) {
             return Received::Failed(Failure::Invalid);
@@ -207,7 +237,14 @@ impl ModelPeer {
             return Received::Failed(Failure::Replayed);
         }
         session.received = Some(counter);
-        session.confirmed = true;
+        if at == 0 {
+            let session = self.sessions[0].take().unwrap();
+            self.establish(session);
+        }
+        self.unanswered = None;
+        if body > 16 {
+            self.owed.get_or_insert(now);
+        }
         out[..body - 16].copy_from_slice(&datagram[16..body]);
         if body == 16 { Received::Nothing } else { Received::Packet(body - 16) }
     }
@@ -225,18 +262,19 @@ impl NoisePeer for ModelPeer {
     }
 
     fn flush(&mut self, out: &mut [u8], now: Instant) -> usize {
-        let ready = self.live(now).is_some_and(|s| s.confirmed);
-        match self.queue.pop_front().filter(|_| ready) {
-            Some(packet) => self.write_data(&packet, out),
-            None => 0,
+        if !self.has_session(now) {
+            return 0;
         }
+        self.queue.pop_front().map_or(0, |packet| self.write_data(&packet, out, now))
     }
 
     fn send(&mut self, packet: &[u8], out: &mut [u8], now: Instant) -> usize {
-        if self.live(now).is_some_and(|s| s.confirmed) {
-            return self.write_data(packet, out);
+        if self.has_session(now) {
+            return self.write_data(packet, out, now);
         }
-        self.queue.push_back(packet.to_vec());
+        if self.queue.len() < QUEUE {
+            self.queue.push_back(packet.to_vec());
+        }
         if self.trying.is_some() { 0 } else { self.write_initiation(out, now) }
     }
 
@@ -247,15 +285,22 @@ impl NoisePeer for ModelPeer {
     fn tick(&mut self, out: &mut [u8], now: Instant) -> Ticked {
         match self.trying {
             Some((_, first, _)) if now - first >= GIVE_UP => {
-                *self = Self::new(self.own, self.peer, self.next >> 8, self.epoch);
+                let greatest = self.greatest;
+                *self = Self { greatest, ..Self::new(self.own, self.peer, self.next >> 8, self.epoch) };
                 Ticked::Expired
             }
             Some((_, _, last)) if now - last >= RETRY => Ticked::Send(self.write_initiation(out, now)),
+            None if self.unanswered.take_if(|since| now - *since >= PATIENCE).is_some() => {
+                Ticked::Send(self.write_initiation(out, now))
+            }
+            None if self.has_session(now) && self.owed.is_some_and(|since| now - since >= KEEPALIVE) => {
+                Ticked::Send(self.write_data(&[], out, now))
+            }
             Some(_) | None => Ticked::Nothing,
         }
     }
 
     fn has_session(&self, now: Instant) -> bool {
-        self.live(now).is_some_and(|s| s.confirmed)
+        self.sessions[1].as_ref().is_some_and(|s| now - s.since < SESSION)
     }
 }

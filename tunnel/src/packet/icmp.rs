@@ -40,6 +40,14 @@ impl Icmp {
     }
 }
 
+/// Whether a message that begins so is an echo request, whole or not.
+pub(crate) fn begins_echo(ip: &Ip<'_>) -> bool {
+    matches!(
+        (ip.ends, ip.protocol, ip.payload.first()),
+        (Ends::V4 { .. }, ICMP, Some(8)) | (Ends::V6 { .. }, ICMPV6, Some(128))
+    )
+}
+
 /// The reply to an echo request: everything comes back.
 pub(crate) fn echo_reply(request: &Ip<'_>) -> Option<Vec<u8>> {
     let mut message = request.payload.to_vec();
@@ -50,17 +58,43 @@ pub(crate) fn echo_reply(request: &Ip<'_>) -> Option<Vec<u8>> {
     seal(request.ends.reversed(), message)
 }
 
+/// The identifier of an echo request, and what its reply must bring back: sequence number and data.
+pub(crate) fn echo_parts<'a>(request: &Ip<'a>) -> Option<(u16, &'a [u8])> {
+    let (&[_, _, _, _, high, low], back) = request.payload.split_first_chunk()?;
+    Some((u16::from_be_bytes([high, low]), back))
+}
+
+/// The message that answers an echo request; its parts are those of [`echo_parts`].
+pub(crate) fn echo_answer(ends: Ends, identifier: u16, back: &[u8]) -> Vec<u8> {
+    let kind = match ends {
+        Ends::V4 { .. } => 0,
+        Ends::V6 { .. } => 129,
+    };
+    let [high, low] = identifier.to_be_bytes();
+    with_checksum(ends, [&[kind, 0, 0, 0, high, low], back].concat())
+}
+
 /// The error that refuses `packet`, sent by `gateway` if that is of the packet's family, else in the
 /// name of the destination. None where a packet should be answered with RST.
 pub(crate) fn unreachable(packet: &Ip<'_>, refusal: Refusal, gateway: Option<IpAddr>) -> Option<Vec<u8>> {
-    let (kind, code, room) = match packet.ends {
+    refuse(packet.ends, packet.whole, refusal, gateway)
+}
+
+/// The same of a packet that begins with `packet`.
+pub(crate) fn refuse(
+    ends: Ends,
+    packet: &[u8],
+    refusal: Refusal,
+    gateway: Option<IpAddr>,
+) -> Option<Vec<u8>> {
+    let (kind, code, room) = match ends {
         // RFC 792, and RFC 1812 §5.2.7.1 for code 13.
         Ends::V4 { .. } => (3, v4_code(refusal)?, LARGEST_V4 - 20 - HEADER),
         Ends::V6 { .. } => (1, v6_code(refusal)?, LARGEST_V6 - 40 - HEADER),
     };
-    let quote = packet.whole.get(..room).unwrap_or(packet.whole);
+    let quote = packet.get(..room).unwrap_or(packet);
     let message = [&[kind, code, 0, 0, 0, 0, 0, 0], quote].concat();
-    let back = packet.ends.reversed();
+    let back = ends.reversed();
     let ends = gateway.and_then(|gateway| Ends::new(gateway, back.dst())).unwrap_or(back);
     seal(ends, message)
 }
@@ -70,6 +104,7 @@ fn v4_code(refusal: Refusal) -> Option<u8> {
         Refusal::Rst => None,
         Refusal::NetUnreachable => Some(0),
         Refusal::HostUnreachable => Some(1),
+        Refusal::PortUnreachable => Some(3),
         Refusal::Prohibited => Some(13),
     }
 }
@@ -80,17 +115,30 @@ fn v6_code(refusal: Refusal) -> Option<u8> {
         Refusal::NetUnreachable => Some(0),
         Refusal::Prohibited => Some(1),
         Refusal::HostUnreachable => Some(3),
+        Refusal::PortUnreachable => Some(4),
     }
 }
 
-fn seal(ends: Ends, mut message: Vec<u8>) -> Option<Vec<u8>> {
+/// The protocol number of the family's ICMP.
+pub(crate) fn protocol(ends: Ends) -> u8 {
+    match ends {
+        Ends::V4 { .. } => ICMP,
+        Ends::V6 { .. } => ICMPV6,
+    }
+}
+
+fn seal(ends: Ends, message: Vec<u8>) -> Option<Vec<u8>> {
+    build(ends, protocol(ends), &with_checksum(ends, message))
+}
+
+fn with_checksum(ends: Ends, mut message: Vec<u8>) -> Vec<u8> {
     checksum::fill(&mut message, 2, 0);
-    let (protocol, sum) = match ends {
-        Ends::V4 { .. } => (ICMP, checksum::plain(&message)),
-        Ends::V6 { .. } => (ICMPV6, checksum::transport(ends, ICMPV6, &message)),
+    let sum = match ends {
+        Ends::V4 { .. } => checksum::plain(&message),
+        Ends::V6 { .. } => checksum::transport(ends, ICMPV6, &message),
     };
     checksum::fill(&mut message, 2, sum);
-    build(ends, protocol, &message)
+    message
 }
 
 #[cfg(test)]

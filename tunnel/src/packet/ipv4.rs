@@ -1,18 +1,36 @@
-//! IPv4 (RFC 791), without options and fragments: an end host's plain packet has neither.
+//! IPv4 (RFC 791), read without options and fragments: an end host's plain packet has neither.
 
 use std::net::Ipv4Addr;
 
-use super::{Ends, Ip, checksum};
+use super::{Ends, Ip, checksum, fragment::Fragment};
 use crate::counters::Count;
 
 pub(super) const HEADER: usize = 20;
 /// More-fragments and the fragment offset, next to the don't-fragment bit.
 const FRAGMENT: u16 = 0x3fff;
 const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
 /// Loose and strict source route (RFC 791 §3.1).
 const SOURCE_ROUTES: [u8; 2] = [131, 137];
 
 pub(super) fn parse(packet: &[u8]) -> Result<Ip<'_>, Count> {
+    let (header, ip) = read(packet)?;
+    if fragment(header) != 0 {
+        return Err(Count::Fragment);
+    }
+    if checksum::plain(header) != 0 {
+        return Err(Count::Ipv4Malformed);
+    }
+    Ok(ip)
+}
+
+/// The first fragment of a datagram as if it were whole; none if it is not one.
+pub(super) fn first_fragment(packet: &[u8]) -> Option<Ip<'_>> {
+    let (header, ip) = read(packet).ok()?;
+    (fragment(header) == MORE_FRAGMENTS && checksum::plain(header) == 0).then_some(ip)
+}
+
+fn read(packet: &[u8]) -> Result<(&[u8; HEADER], Ip<'_>), Count> {
     let (header, payload) = packet.split_first_chunk::<HEADER>().ok_or(Count::Ipv4Malformed)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
     if usize::from(u16::from_be_bytes([header[2], header[3]])) != packet.len() {
@@ -21,15 +39,14 @@ pub(super) fn parse(packet: &[u8]) -> Result<Ip<'_>, Count> {
     if header_len != HEADER {
         return Err(packet.get(HEADER..header_len).map_or(Count::Ipv4Malformed, options));
     }
-    if u16::from_be_bytes([header[6], header[7]]) & FRAGMENT != 0 {
-        return Err(Count::Fragment);
-    }
-    if checksum::plain(header) != 0 {
-        return Err(Count::Ipv4Malformed);
-    }
     let src = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
     let dst = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
-    Ok(Ip { ends: Ends::V4 { src, dst }, protocol: header[9], whole: packet, payload })
+    let ends = Ends::V4 { src, dst };
+    Ok((header, Ip { ends, protocol: header[9], whole: packet, payload }))
+}
+
+fn fragment(header: &[u8; HEADER]) -> u16 {
+    u16::from_be_bytes([header[6], header[7]]) & FRAGMENT
 }
 
 /// Names the worst of the options.
@@ -49,12 +66,35 @@ fn options(mut options: &[u8]) -> Count {
 }
 
 pub(super) fn build(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: &[u8]) -> Option<Vec<u8>> {
+    // Never fragmented, so its identification may be zero (RFC 6864 §4.1).
+    assemble((src, dst), protocol, 0, DONT_FRAGMENT, payload)
+}
+
+/// One fragment.
+pub(super) fn build_fragment(
+    ends: (Ipv4Addr, Ipv4Addr),
+    protocol: u8,
+    fragment: &Fragment<'_>,
+) -> Option<Vec<u8>> {
+    let [.., high, low] = fragment.id.to_be_bytes();
+    let more = if fragment.more { MORE_FRAGMENTS } else { 0 };
+    let flags = more | (fragment.offset / 8);
+    assemble(ends, protocol, u16::from_be_bytes([high, low]), flags, fragment.bytes)
+}
+
+fn assemble(
+    (src, dst): (Ipv4Addr, Ipv4Addr),
+    protocol: u8,
+    id: u16,
+    flags: u16,
+    payload: &[u8],
+) -> Option<Vec<u8>> {
     let total = u16::try_from(HEADER + payload.len()).ok()?;
     let mut header = [0u8; HEADER];
     header[0] = 0x45;
     header[2..4].copy_from_slice(&total.to_be_bytes());
-    // Never fragmented, so its identification may be zero (RFC 6864 §4.1).
-    header[6..8].copy_from_slice(&DONT_FRAGMENT.to_be_bytes());
+    header[4..6].copy_from_slice(&id.to_be_bytes());
+    header[6..8].copy_from_slice(&flags.to_be_bytes());
     header[8] = 64;
     header[9] = protocol;
     header[12..16].copy_from_slice(&src.octets());

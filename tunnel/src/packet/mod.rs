@@ -3,6 +3,7 @@
 //! headers, no lie about its length. It judges form, not addresses; that is the filter's.
 
 pub(crate) mod checksum;
+pub(crate) mod fragment;
 pub(crate) mod icmp;
 mod ipv4;
 mod ipv6;

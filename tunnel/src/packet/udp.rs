@@ -1,4 +1,4 @@
-//! UDP (RFC 768): the view of a query and the packet of an answer.
+//! UDP (RFC 768): the view of a datagram and the message of an answer.
 
 use std::net::SocketAddr;
 
@@ -32,6 +32,12 @@ impl<'a> Udp<'a> {
 
 /// A whole packet; none if the families differ or the payload fits no packet.
 pub(crate) fn datagram(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Option<Vec<u8>> {
+    let (ends, message) = message(from, to, payload)?;
+    build(ends, UDP, &message)
+}
+
+/// What a packet or its fragments carry; none if the families differ or the length field overflows.
+pub(crate) fn message(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Option<(Ends, Vec<u8>)> {
     let ends = Ends::new(from.ip(), to.ip())?;
     let len = u16::try_from(HEADER + payload.len()).ok()?;
     let mut message = Vec::with_capacity(HEADER + payload.len());
@@ -45,7 +51,7 @@ pub(crate) fn datagram(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Opti
         sum => sum,
     };
     checksum::fill(&mut message, 6, sum);
-    build(ends, UDP, &message)
+    Some((ends, message))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 //! Datagrams in: find the peer, defend against floods and replays, decrypt, follow the endpoint.
+//! What belongs to another shard is left to it.
 //! An answer goes to the datagram's source; only data moves the stored endpoint.
 
 use std::time::{Duration, Instant};
@@ -44,12 +45,44 @@ impl Peers {
         io: &mut Io<'_>,
         now: Instant,
     ) -> Arrived {
-        match Kind::of(datagram) {
+        let kind = Kind::of(datagram);
+        if let Some(shard) = kind.and_then(Kind::index).and_then(|index| self.shard.other(index)) {
+            return hand_over(shard, from, datagram, io);
+        }
+        if kind == Some(Kind::Initiation) && !self.admit(from, datagram, io, now) {
+            return Arrived::Nothing;
+        }
+        let arrived = self.receive(kind, from, datagram, io, now);
+        let Arrived::Stranger(key) = &arrived else { return arrived };
+        match self.enrolled.shard_of(key).filter(|&shard| shard != self.shard.number()) {
+            Some(shard) => hand_over(shard, from, datagram, io),
+            None => arrived,
+        }
+    }
+
+    /// What another shard handed over is never handed on: while the shards are told of new peers, they may
+    /// not agree. An initiation was admitted there.
+    pub(crate) fn take_over(
+        &mut self,
+        from: Endpoint,
+        datagram: &[u8],
+        io: &mut Io<'_>,
+        now: Instant,
+    ) -> Arrived {
+        self.receive(Kind::of(datagram), from, datagram, io, now)
+    }
+
+    fn receive(
+        &mut self,
+        kind: Option<Kind>,
+        from: Endpoint,
+        datagram: &[u8],
+        io: &mut Io<'_>,
+        now: Instant,
+    ) -> Arrived {
+        match kind {
             None => io.counters.add(Count::NotWireguard),
-            Some(Kind::Initiation) if self.admit(from, datagram, io, now) => {
-                return self.initiation(from, datagram, io, now);
-            }
-            Some(Kind::Initiation) => {}
+            Some(Kind::Initiation) => return self.initiation(from, datagram, io, now),
             Some(Kind::Response(index)) => return self.response(index, from, datagram, io, now),
             Some(Kind::Cookie(index)) => self.cookie(index, from, datagram, io, now),
             Some(Kind::Data(index)) => return self.data(index, from, datagram, io, now),
@@ -79,10 +112,7 @@ impl Peers {
         let by_key = &self.by_key;
         let (key, stamp) = match self.noise.open(datagram, &|key| by_key.contains_key(key)) {
             Opened::Known(key, stamp) => (key, stamp),
-            Opened::Stranger(key) => {
-                io.counters.add(Count::UnknownKey);
-                return Arrived::Stranger(key);
-            }
+            Opened::Stranger(key) => return Arrived::Stranger(key),
             Opened::Invalid => {
                 io.counters.add(Count::HandshakeInvalid);
                 return Arrived::Nothing;
@@ -284,4 +314,10 @@ impl Peers {
         let slot = self.by_index.get(index >> 8)?;
         self.slots.get(slot).map(|peer| (slot, peer.device, peer.key))
     }
+}
+
+fn hand_over(shard: u16, from: Endpoint, datagram: &[u8], io: &mut Io<'_>) -> Arrived {
+    let queued = io.handovers.push(shard, from, datagram);
+    io.counters.add(if queued { Count::HandedOver } else { Count::HandoverFull });
+    Arrived::Nothing
 }

@@ -15,6 +15,7 @@ mod ticks;
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,6 +29,7 @@ use crate::{
     kernel::Kernel,
     noise::{DATA_OVERHEAD, HANDSHAKE_BYTES, Noise, NoisePeer},
     rng::Rng,
+    shard::{Enrolled, Handovers, Shard},
     slab::{Slab, Slot},
     trains::Trains,
 };
@@ -55,6 +57,7 @@ pub(crate) struct Endpoint {
 pub(crate) struct Io<'a> {
     pub(crate) transmits: &'a mut Trains,
     pub(crate) kernel: &'a mut Kernel,
+    pub(crate) handovers: &'a mut Handovers,
     pub(crate) counters: &'a mut Counters,
 }
 
@@ -129,6 +132,9 @@ pub(crate) struct Peers {
     by_endpoint: HashMap<SocketAddr, PeerSlot>,
     ticks: Ticks,
     rehandshakes: Rehandshakes,
+    shard: Shard,
+    /// Whose keys are the other shards'.
+    enrolled: Arc<Enrolled>,
     /// The longest datagram we send.
     largest: usize,
 }
@@ -140,20 +146,35 @@ struct Rehandshakes {
 }
 
 impl Peers {
-    pub(crate) fn new(noise: Box<dyn Noise>, indices: Rng, limits: &Limits, mtu: usize) -> Self {
+    pub(crate) fn new(
+        noise: Box<dyn Noise>,
+        (seed, shard): (u64, Shard),
+        limits: &Limits,
+        mtu: usize,
+    ) -> Self {
         Self {
             noise,
             slots: Slab::new(),
             by_key: HashMap::new(),
-            by_index: Indices::new(indices),
+            by_index: Indices::new(Rng::new(seed, shard)),
             by_endpoint: HashMap::new(),
             ticks: Ticks::new(),
             rehandshakes: Rehandshakes {
                 budget: Budget::default(),
                 per_second: limits.rehandshakes_per_second,
             },
+            shard,
+            enrolled: Arc::default(),
             largest: (mtu + DATA_OVERHEAD).max(HANDSHAKE_BYTES),
         }
+    }
+
+    pub(crate) fn set_enrolled(&mut self, enrolled: Arc<Enrolled>) {
+        self.enrolled = enrolled;
+    }
+
+    pub(crate) fn enrolled(&self) -> &Enrolled {
+        &self.enrolled
     }
 
     /// Adds a peer; none if the key is another's.

@@ -102,9 +102,10 @@ mod tests {
                 ticked.extend_from_slice(&group);
                 ticks.put_back(group);
             }
+            assert_eq!(ticked.len(), due, "after {steps} steps");
             ticked.sort_unstable();
             ticked.dedup();
-            assert_eq!(ticked.len(), due, "after {steps} steps");
+            assert_eq!(ticked.len(), due, "nobody twice");
             assert!(ticks.next().is_some_and(|next| next > now && next <= now + STEP));
         }
     }

@@ -1,5 +1,5 @@
-//! Events on their way to the shell. New flows and DNS queries wait per device and are served in turn;
-//! the rest in order. Always true: a flow's end is told only if its opening was, and after it.
+//! Events on their way to the shell. New flows, datagrams and DNS queries wait per device and are served
+//! in turn; the rest in order. Always true: a flow's end is told only if its opening was, and after it.
 
 use std::{collections::VecDeque, net::SocketAddr};
 
@@ -22,6 +22,8 @@ pub(super) struct Query {
 #[derive(Debug)]
 pub(super) struct Events {
     pub(super) opened: FairQueue<FlowId>,
+    pub(super) datagram_flows: FairQueue<FlowId>,
+    pub(super) datagrams: FairQueue<(FlowId, Vec<u8>)>,
     pub(super) queries: FairQueue<Query>,
     pub(super) unknown_keys: Budget,
     others: VecDeque<Event>,
@@ -32,6 +34,8 @@ impl Events {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             opened: FairQueue::new(limits.held_per_device),
+            datagram_flows: FairQueue::new(limits.held_per_device),
+            datagrams: FairQueue::new(limits.datagrams_per_device),
             queries: FairQueue::new(limits.dns_per_device),
             unknown_keys: Budget::default(),
             others: VecDeque::new(),

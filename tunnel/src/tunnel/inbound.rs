@@ -46,18 +46,27 @@ impl Tunnel {
         if packet.len() > self.mtu {
             return Err(Count::TooBig);
         }
-        let ip = Ip::parse(packet)?;
+        let ip = Ip::parse(packet).inspect_err(|&reason| {
+            if reason == Count::Fragment {
+                self.refuse_fragment(slot, packet, now);
+            }
+        })?;
         let device = self.devices.get(slot).ok_or(Count::DeviceRemoved)?;
         if device.retiring {
             return self.last_word(slot, &ip, now);
         }
-        let is_device = |addr| self.devices.by_addr(addr).is_some();
-        match self.addresses.judge(&ip, device.sources(), is_device)? {
+        match self.addresses.judge(&ip, device.sources(), |addr| self.is_device(addr))? {
             Inbound::Tcp(tcp) if tcp.opens() => self.syn(slot, &ip, &tcp, now),
             Inbound::Tcp(tcp) => self.segment(slot, &ip, &tcp, now),
             Inbound::Dns { from, to, payload } => self.query(slot, from, to, payload).map(|()| Fate::Done),
             Inbound::Echo => self.echo(slot, &ip, now).map(|()| Fate::Done),
-            Inbound::Unsupported => self.unsupported(slot, &ip, now).map(|()| Fate::Done),
+            Inbound::Datagram { key, payload } => {
+                self.datagram(slot, &ip, key, payload, now).map(|()| Fate::Done)
+            }
+            Inbound::Unsupported => {
+                self.refuse_datagram(slot, &ip, Refusal::Prohibited, now);
+                Err(Count::IcmpUnsupported)
+            }
         }
     }
 
@@ -68,6 +77,8 @@ impl Tunnel {
             if self.flows.is_closing(&key(ip, &tcp), slot) {
                 self.reset(slot, ip, &tcp, now);
             }
+        } else {
+            self.last_refusal(slot, ip, now);
         }
         Err(Count::DeviceRemoved)
     }
@@ -145,17 +156,7 @@ impl Tunnel {
         Ok(())
     }
 
-    fn unsupported(&mut self, slot: DeviceSlot, ip: &Ip<'_>, now: Instant) -> Result<(), Count> {
-        self.out.counters.add(Count::UdpUnsupported);
-        self.afford_icmp(slot, now)?;
-        let gateway = self.addresses.gateway_like(ip.ends.src());
-        if let Some(error) = icmp::unreachable(ip, Refusal::Prohibited, gateway) {
-            self.give_device(slot, &error, now);
-        }
-        Ok(())
-    }
-
-    fn afford_icmp(&mut self, slot: DeviceSlot, now: Instant) -> Result<(), Count> {
+    pub(super) fn afford_icmp(&mut self, slot: DeviceSlot, now: Instant) -> Result<(), Count> {
         let rate = self.limits.icmp_per_second;
         let afforded = self.devices.get_mut(slot).is_some_and(|device| device.icmp.take(rate, now));
         if afforded { Ok(()) } else { Err(Count::IcmpLimited) }

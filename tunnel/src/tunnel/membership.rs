@@ -41,6 +41,7 @@ impl Tunnel {
             }
         }
         self.cut_devices(&leaving, now);
+        self.cut_datagrams_of(&leaving, now);
         for slot in leaving {
             self.retire(slot, &mut memories);
         }
@@ -115,7 +116,7 @@ impl Tunnel {
     /// Forgets removed devices whose flows are done.
     pub(super) fn forget_retired(&mut self) {
         for slot in self.devices.retiring() {
-            if !self.flows.any_of(slot) {
+            if !self.flows.any_of(slot) && !self.datagrams.any_of(slot) {
                 for peer in self.devices.forget(slot) {
                     self.peers.forget(peer);
                 }

@@ -1,9 +1,17 @@
 //! The façade: one gateway's peers, devices, filter and flows, without I/O.
 //! It owns the parts and the queues between them; each part keeps its own rules.
 
+#[cfg(test)]
+mod datagram_tests;
+mod datagrams;
 mod events;
+mod handover;
 mod inbound;
 mod membership;
+#[cfg(test)]
+mod offload_tests;
+#[cfg(test)]
+mod shard_tests;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -15,10 +23,12 @@ use std::{
 };
 
 use events::Events;
+use protocol::target::Proto;
 
 use crate::{
     config::{Config, KnownEndpoint, KnownStamp, Limits},
     counters::{Count, Counters},
+    datagram::Datagrams,
     devices::{DeviceSlot, Devices},
     event::{Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, Offload, PeerStatus, Transmit},
     filter::Addresses,
@@ -27,13 +37,13 @@ use crate::{
     noise::{Boring, Noise},
     packet::{Ip, TCP, split::Split, tcp::Tcp, udp},
     peers::{Arrived, Endpoint, Io, Peers},
-    rng::Rng,
+    shard::Handovers,
     trains::Trains,
 };
 
 /// A full check costs as much as there are flows and peers: tests pay it always, other debug builds
 /// once in so many inputs.
-const CHECK_EVERY: u32 = if cfg!(test) { 1 } else { 1024 };
+const CHECK_EVERY: u32 = if cfg!(any(test, fuzzing)) { 1 } else { 1024 };
 
 /// A WireGuard gateway that decides nothing and does no I/O.
 ///
@@ -42,11 +52,12 @@ const CHECK_EVERY: u32 = if cfg!(test) { 1 } else { 1024 };
 ///   [`endpoints`](Self::endpoints), [`stamps`](Self::stamps), [`poll_timeout`](Self::poll_timeout);
 /// - inputs, which change state and queue outputs: `handle_*` for what arrived,
 ///   [`decide`](Self::decide), [`accepted`](Self::accepted), [`finished`](Self::finished),
-///   [`cut`](Self::cut), [`cut_where`](Self::cut_where), [`send_udp`](Self::send_udp), and the `set_*`
-///   and `restore_*` of configuration;
+///   [`cut`](Self::cut), [`cut_where`](Self::cut_where), the `send_*`, and the `set_*` and
+///   `restore_*` of configuration;
 /// - outputs: [`poll_event`](Self::poll_event); [`transmits`](Self::transmits) and
 ///   [`packets`](Self::packets), which lend what waits where it lies, until
-///   [`clear_transmits`](Self::clear_transmits) and [`clear_packets`](Self::clear_packets).
+///   [`clear_transmits`](Self::clear_transmits) and [`clear_packets`](Self::clear_packets); with several
+///   shards also [`handovers`](Self::handovers), for the others to [`take_over`](Self::take_over).
 ///
 /// The order of calls, after birth [`set_peers`](Self::set_peers) and then `restore_*`:
 /// 1. inputs, in batches, all with a `now` that never goes back;
@@ -60,10 +71,15 @@ const CHECK_EVERY: u32 = if cfg!(test) { 1 } else { 1024 };
 /// [`accepted`](Self::accepted) pairs the socket → [`finished`](Self::finished) when the shell closed it in
 /// peace, or [`cut`](Self::cut) *before* the shell resets it. What ends by itself is told by
 /// [`Event::FlowGone`] or [`Event::PermitExpired`].
+///
+/// The life of a flow of datagrams: [`Event::DatagramFlowOpened`] → [`decide`](Self::decide) → payloads by
+/// [`Event::Datagram`], answers by [`send_datagram`](Self::send_datagram) → [`Event::FlowGone`] when nothing
+/// passed for its lifetime, or [`finished`](Self::finished), or [`cut`](Self::cut).
 pub struct Tunnel {
     peers: Peers,
     devices: Devices,
     flows: Flows,
+    datagrams: Datagrams,
     addresses: Addresses,
     events: Events,
     out: Output,
@@ -76,12 +92,18 @@ pub struct Tunnel {
 struct Output {
     transmits: Trains,
     kernel: Kernel,
+    handovers: Handovers,
     counters: Counters,
 }
 
 impl Output {
     fn io(&mut self) -> Io<'_> {
-        Io { transmits: &mut self.transmits, kernel: &mut self.kernel, counters: &mut self.counters }
+        Io {
+            transmits: &mut self.transmits,
+            kernel: &mut self.kernel,
+            handovers: &mut self.handovers,
+            counters: &mut self.counters,
+        }
     }
 }
 
@@ -95,14 +117,16 @@ impl Tunnel {
     pub(crate) fn with_noise(config: Config, noise: Box<dyn Noise>) -> Self {
         let Config { private_key: _, cookies: _, gateway_addrs, limits, seed, mtu, shard } = config;
         Self {
-            peers: Peers::new(noise, Rng::new(seed, shard), &limits, mtu),
+            peers: Peers::new(noise, (seed, shard), &limits, mtu),
             devices: Devices::new(),
-            flows: Flows::new(limits.clone()),
+            flows: Flows::new(limits.clone(), shard),
+            datagrams: Datagrams::new(limits.clone(), seed, shard),
             addresses: Addresses::new(gateway_addrs),
             events: Events::new(&limits),
             out: Output {
                 transmits: Trains::new(limits.queue_bytes),
                 kernel: Kernel::new(limits.queue_bytes),
+                handovers: Handovers::new(shard, limits.queue_bytes),
                 counters: Counters::default(),
             },
             limits,
@@ -130,9 +154,10 @@ impl Tunnel {
         peers
     }
 
-    /// Every flow, oldest first.
+    /// Every flow, TCP's first, oldest first.
     pub fn flows(&self) -> Vec<FlowInfo> {
-        self.flows.all().into_iter().filter_map(|(id, flow)| self.info(id, flow)).collect()
+        let tcp = self.flows.all().into_iter().filter_map(|(id, flow)| self.info(id, flow));
+        tcp.chain(self.datagram_flows()).collect()
     }
 
     /// What happened how often.
@@ -152,7 +177,8 @@ impl Tunnel {
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.peers.poll_timeout(), self.flows.poll_timeout()].into_iter().flatten().min()
+        let due = [self.peers.poll_timeout(), self.flows.poll_timeout(), self.datagrams.poll_timeout()];
+        due.into_iter().flatten().min()
     }
 
     /// Gives back what [`endpoints`](Self::endpoints) told before a restart, so that a peer whose session
@@ -188,24 +214,27 @@ impl Tunnel {
     ) {
         let endpoint = Endpoint { socket, addr: from };
         for datagram in bytes.chunks(segment.max(1)) {
-            self.take_from_network(endpoint, datagram, now);
+            let arrived = self.peers.handle_datagram(endpoint, datagram, &mut self.out.io(), now);
+            self.follow(endpoint, arrived, now);
         }
         self.check();
     }
 
-    fn take_from_network(&mut self, endpoint: Endpoint, datagram: &[u8], now: Instant) {
-        match self.peers.handle_datagram(endpoint, datagram, &mut self.out.io(), now) {
+    /// Does what a datagram asks for.
+    fn follow(&mut self, from: Endpoint, arrived: Arrived, now: Instant) {
+        match arrived {
             Arrived::Nothing => {}
             Arrived::Packet { device, len } => self.receive(device, len, now),
             Arrived::Handshake { device, key } => {
                 if let Some(device) = self.devices.get(device) {
                     let device = device.id.clone();
-                    self.inform(Event::Handshake { device, key, endpoint: endpoint.addr });
+                    self.inform(Event::Handshake { device, key, endpoint: from.addr });
                 }
             }
             Arrived::Stranger(key) => {
+                self.out.counters.add(Count::UnknownKey);
                 if self.events.unknown_keys.take(self.limits.unknown_keys_per_second, now) {
-                    self.inform(Event::UnknownKey { key, from: endpoint.addr });
+                    self.inform(Event::UnknownKey { key, from: from.addr });
                 }
             }
         }
@@ -257,6 +286,7 @@ impl Tunnel {
                 FlowPhase::Live | FlowPhase::Draining | FlowPhase::Closing => {}
             }
         }
+        self.expire_datagrams(now);
         self.forget_retired();
         self.check();
     }
@@ -292,9 +322,11 @@ impl Tunnel {
                 return Some(Event::FlowOpened { flow: id, device, key, isn });
             }
         }
-        let (slot, query) = self.events.queries.pop()?;
-        let device = self.devices.get(slot)?.id.clone();
-        Some(Event::Dns { device, from: query.from, to: query.to, payload: query.payload })
+        if let Some((slot, query)) = self.events.queries.pop() {
+            let device = self.devices.get(slot)?.id.clone();
+            return Some(Event::Dns { device, from: query.from, to: query.to, payload: query.payload });
+        }
+        self.poll_datagram_event()
     }
 
     /// Everything for the network, in order, until [`clear_transmits`](Self::clear_transmits).
@@ -319,7 +351,14 @@ impl Tunnel {
 
     fn info(&self, id: FlowId, flow: &Flow) -> Option<FlowInfo> {
         let device = self.devices.get(flow.device)?.id.clone();
-        Some(FlowInfo { flow: id, device, key: flow.key, phase: flow.phase(), since: flow.since })
+        Some(FlowInfo {
+            flow: id,
+            device,
+            proto: Proto::Tcp,
+            key: flow.key,
+            phase: flow.phase(),
+            since: flow.since,
+        })
     }
 
     /// Encrypts for a device; whether the packet is on its way.
@@ -347,6 +386,11 @@ impl Tunnel {
         }
     }
 
+    /// Whether an address is a device's, be it of another shard.
+    fn is_device(&self, addr: IpAddr) -> bool {
+        self.devices.by_addr(addr).is_some() || self.peers.enrolled().has_addr(addr)
+    }
+
     fn inform(&mut self, event: Event) {
         if !self.events.offer(event) {
             self.out.counters.add(Count::EventLost);
@@ -371,12 +415,17 @@ impl Tunnel {
         self.peers.check_invariants();
         self.devices.check_invariants();
         self.flows.check_invariants();
+        self.datagrams.check_invariants();
         self.events.opened.check_invariants();
         self.events.queries.check_invariants();
-        for (_, flow) in self.flows.all() {
-            let device = self.devices.get(flow.device).expect("a flow's device exists");
-            assert!(!device.retiring || flow.phase() == FlowPhase::Closing, "a removed device's flows close");
-            assert!(device.sources().contains(&flow.key.device.ip()), "a flow begins at its device");
+        self.events.datagram_flows.check_invariants();
+        self.events.datagrams.check_invariants();
+        let tcp = self.flows.all().into_iter().map(|(_, flow)| (flow.device, flow.key, flow.phase()));
+        let datagrams = self.datagrams.all().into_iter();
+        for (device, key, phase) in tcp.chain(datagrams.map(|(_, f)| (f.device, f.key.ends, f.phase()))) {
+            let device = self.devices.get(device).expect("a flow's device exists");
+            assert!(!device.retiring || phase == FlowPhase::Closing, "a removed device's flows close");
+            assert!(device.sources().contains(&key.device.ip()), "a flow begins at its device");
         }
     }
 }

@@ -199,6 +199,20 @@ fn a_peaceful_end_drains() {
 }
 
 #[test]
+fn a_reset_the_kernel_did_not_believe_ends_nothing() {
+    let mut world = World::model(1);
+    let flow = world.connect(0, 4000, 100);
+    world.segment(0, 4000, 7, 0, RST, &[]);
+    world.reply(0, 4000, 5001, 101, ACK, &[]);
+    assert!(world.received(0).is_some(), "a challenge ACK");
+    world.gateway.finished(flow, world.now);
+    world.reply(0, 4000, 5001, 101, FIN | ACK, b"the rest");
+    assert!(world.received(0).is_some_and(|tcp| tcp.has(FIN)), "what was written before the close arrives");
+    world.segment(0, 4000, 101, 0, RST, &[]);
+    assert!(world.gateway.flows().is_empty());
+}
+
+#[test]
 fn a_segment_without_flow_is_reset() {
     let mut world = World::model(1);
     world.segment(0, 4000, 5, 88, ACK, b"x");
@@ -284,9 +298,9 @@ fn dns_echo_and_what_no_flow_carries() {
     world.send(0, &ping);
     assert_eq!(world.devices[0].inbox.pop().unwrap()[20], 0, "an echo reply");
     for _ in 0..30 {
-        world.send(0, &datagram(from, "10.9.9.9:53".parse().unwrap(), b"x").unwrap());
+        world.send(0, &message(world.ends(0), 13, 13, &[0; 16]));
     }
-    assert_eq!(world.count(Count::UdpUnsupported), 30);
+    assert_eq!(world.count(Count::IcmpUnsupported), 30);
     assert_eq!(world.devices[0].inbox.len(), 19, "20 ICMP messages a second, the echo among them");
     let error = message(world.ends(0), 3, 1, &[0; 4]);
     world.send(0, &error);

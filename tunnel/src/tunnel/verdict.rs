@@ -11,11 +11,13 @@ use crate::{
 };
 
 impl Tunnel {
-    /// The verdict on a held SYN. One that comes too late is counted and changes nothing.
+    /// The verdict on a held SYN or datagram. One that comes too late is counted and changes nothing.
     pub fn decide(&mut self, flow: FlowId, verdict: Verdict, now: Instant) {
-        let done = match verdict {
-            Verdict::Admit => self.admit(flow, now),
-            Verdict::Refuse(refusal) => self.refuse(flow, refusal, now),
+        let done = match (self.datagrams.get(flow).is_some(), verdict) {
+            (false, Verdict::Admit) => self.admit(flow, now),
+            (false, Verdict::Refuse(refusal)) => self.refuse(flow, refusal, now),
+            (true, Verdict::Admit) => self.admit_datagrams(flow, now),
+            (true, Verdict::Refuse(refusal)) => self.refuse_datagrams(flow, refusal, now),
         };
         self.count(done);
         self.check();
@@ -62,13 +64,16 @@ impl Tunnel {
         flow
     }
 
-    /// The shell closed the flow's socket in peace: its last segments still pass.
+    /// The shell closed the flow's socket in peace: its last segments still pass. The next datagram of a
+    /// flow of datagrams opens a new one.
     pub fn finished(&mut self, flow: FlowId, now: Instant) {
+        self.finish_datagrams(flow);
         self.flows.finished(flow, now);
         self.check();
     }
 
-    /// Ends a flow by force: from now on nothing passes but resets. The shell then resets its socket.
+    /// Ends a flow by force: from now on nothing passes but resets and refusals. The shell then resets its
+    /// socket.
     pub fn cut(&mut self, flow: FlowId, now: Instant) {
         self.cut_one(flow, now);
         self.check();
@@ -86,6 +91,9 @@ impl Tunnel {
     }
 
     pub(super) fn cut_one(&mut self, id: FlowId, now: Instant) {
+        if self.close_datagrams(id, Refusal::Prohibited, now) {
+            return self.out.counters.add(Count::DatagramFlowCut);
+        }
         let ended = self.flows.cut(id, now);
         let flow = ended.as_deref().or_else(|| self.flows.get(id));
         let Some((device, farewell)) = flow.map(|flow| (flow.device, flow.farewell())) else { return };

@@ -1,0 +1,4 @@
+//! Fuzzes directory.toml; what must hold stands in `gateway::config::fuzz::directory_toml`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| gateway::config::fuzz::directory_toml(bytes));

@@ -1,0 +1,59 @@
+//! What `fuzz/` feeds with bytes, and what must hold for any of them. The bytes are a script of what
+//! devices, strangers, the kernel and the shell do; `world` plays it over the model cipher and holds
+//! every output against what `judge` and a ledger of verdicts permit.
+//! Part of no product: it is built for the fuzzer and for the tests that replay its corpus.
+
+mod bytes;
+mod craft;
+mod judge;
+mod script;
+mod world;
+
+use script::{Op, play};
+
+/// Datagrams of devices and strangers, whole, in trains, spoiled and replayed; devices come and go.
+pub fn datagram(bytes: &[u8]) {
+    play(bytes, false, &Op::ALL);
+}
+
+/// Packets inside the sessions of two devices.
+pub fn inner(bytes: &[u8]) {
+    play(
+        bytes,
+        true,
+        &[Op::Packet, Op::Syn, Op::Verdict, Op::Packet, Op::Segment, Op::Time, Op::Accept, Op::End],
+    );
+}
+
+/// What the gateway's kernel sends, with and without flows it belongs to.
+pub fn tun(bytes: &[u8]) {
+    play(
+        bytes,
+        true,
+        &[Op::Kernel, Op::Syn, Op::Verdict, Op::Kernel, Op::Accept, Op::Answer, Op::End, Op::Time],
+    );
+}
+
+#[cfg(test)]
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unit_of_datagram_holds() {
+        replay::corpus("datagram", datagram);
+    }
+
+    #[test]
+    fn every_unit_of_inner_holds() {
+        replay::corpus("inner", inner);
+    }
+
+    #[test]
+    fn every_unit_of_tun_holds() {
+        replay::corpus("tun", tun);
+    }
+}
