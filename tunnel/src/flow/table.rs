@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use super::state::{CLOSING, DRAIN, Flow, FlowSlot, HOLD, LAST_ACK, PERMIT, State};
+use super::state::{DRAIN, Flow, FlowSlot, HOLD, LAST_ACK, PERMIT, State};
 use crate::{
     config::Limits,
     counters::Count,
@@ -46,6 +46,15 @@ pub(crate) enum OnSegment {
 pub(crate) enum Outbound {
     Pass(DeviceSlot),
     Drop(Count),
+}
+
+/// What time brought.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// The flow is over.
+    Ended(Box<Flow>),
+    /// It is being cut, and says so again.
+    Farewell(FlowSlot),
 }
 
 /// What became of a verdict to admit.
@@ -121,7 +130,7 @@ impl Flows {
     /// Whether the youngest flow of the key is this device's and is being cut.
     pub(crate) fn is_closing(&self, key: &FlowKey, device: DeviceSlot) -> bool {
         let youngest = self.by_key.get(key).and_then(|&slot| self.flows.get(slot));
-        youngest.is_some_and(|flow| flow.device == device && flow.state == State::Closing)
+        youngest.is_some_and(|flow| flow.device == device && flow.phase() == FlowPhase::Closing)
     }
 
     /// Every flow, oldest first.
@@ -150,7 +159,7 @@ impl Flows {
             let anew = flow.isn != tcp.seq;
             let over = flow.over();
             match &mut flow.state {
-                State::Closing => return OnSyn::Refuse(Count::ClosingSegment),
+                State::Closing { .. } => return OnSyn::Refuse(Count::ClosingSegment),
                 State::Held { syn } if !anew => {
                     *syn = packet.to_vec();
                     return OnSyn::Repeated;
@@ -172,7 +181,7 @@ impl Flows {
     pub(crate) fn segment_in(&mut self, key: &FlowKey, tcp: &Tcp, now: Instant) -> OnSegment {
         let Some((slot, youngest)) = self.youngest_mut(key) else { return OnSegment::NoFlow };
         match youngest.state {
-            State::Closing => return OnSegment::Closing,
+            State::Closing { .. } => return OnSegment::Closing,
             State::Held { .. } if tcp.has(RST) && tcp.seq == youngest.isn.wrapping_add(1) => {
                 return self.remove(slot).map_or(OnSegment::NoFlow, OnSegment::Withdrawn);
             }
@@ -188,7 +197,7 @@ impl Flows {
     pub(crate) fn segment_out(&mut self, key: &FlowKey, tcp: &Tcp, now: Instant) -> Outbound {
         let Some((slot, youngest)) = self.youngest_mut(key) else { return Outbound::Drop(Count::TunNoFlow) };
         let device = youngest.device;
-        if youngest.state == State::Closing {
+        if youngest.phase() == FlowPhase::Closing {
             return if tcp.has(RST) { Outbound::Pass(device) } else { Outbound::Drop(Count::TunClosing) };
         }
         let Some((slot, flow)) = self.passing_mut(slot) else { return Outbound::Drop(Count::TunNoFlow) };
@@ -237,15 +246,17 @@ impl Flows {
         let flow = self.flows.get(slot)?;
         let replaced = self.by_key.get(&flow.key) != Some(&slot);
         match flow.state {
-            State::Closing => return None,
+            State::Closing { .. } => return None,
             State::Held { .. } => return self.remove(slot),
             State::Admitted | State::Live | State::Draining if replaced || flow.reset() => {
                 return self.remove(slot);
             }
             State::Admitted | State::Live | State::Draining => {}
         }
-        self.enter(slot, State::Closing);
-        self.deadlines.set(id, now + CLOSING);
+        self.enter(slot, State::Closing { cut: now, repeated: 0 });
+        if let Some(at) = self.flows.get(slot)?.closes() {
+            self.deadlines.set(id, at);
+        }
         None
     }
 
@@ -262,8 +273,8 @@ impl Flows {
         self.after_segment(slot, now);
     }
 
-    /// Ends one flow whose time has come.
-    pub(crate) fn expire(&mut self, now: Instant) -> Option<Box<Flow>> {
+    /// One flow whose time has come.
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<Due> {
         loop {
             let id = self.deadlines.pop(now)?;
             let Some((slot, flow)) = self.by_id_mut(id) else { continue };
@@ -272,7 +283,11 @@ impl Flows {
                 self.deadlines.set(id, quiet);
                 continue;
             }
-            return self.remove(slot);
+            if let Some(again) = flow.repeat() {
+                self.deadlines.set(id, again);
+                return Some(Due::Farewell(slot));
+            }
+            return self.remove(slot).map(Due::Ended);
         }
     }
 
@@ -398,7 +413,7 @@ impl Flows {
             );
             let ends = self.deadlines.at(flow.id).is_some();
             assert_eq!(ends, flow.state != State::Live, "all but live flows end");
-            if matches!(flow.state, State::Held { .. } | State::Closing) {
+            if matches!(flow.state, State::Held { .. } | State::Closing { .. }) {
                 let youngest = self.by_key.get(&flow.key);
                 assert_eq!(youngest, Some(&slot), "only the youngest is held or closing");
             }

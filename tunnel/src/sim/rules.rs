@@ -310,8 +310,15 @@ impl Rules {
             Cause::Admit(..) | Cause::Command => {
                 assert!(!inner.carries(), "{cause:?} made {inner:?}");
             }
-            Cause::Time => panic!("time alone made {inner:?}"),
+            Cause::Time => assert!(self.is_farewell(&inner, now), "time alone made {inner:?}"),
         }
+    }
+
+    /// A bare reset of a flow that is being cut.
+    fn is_farewell(&self, inner: &Inner<'_>, now: Duration) -> bool {
+        let key = FlowKey { device: inner.dst, target: inner.src };
+        let mut cut = self.flows.values().filter(|flow| flow.key == key && flow.closes(now));
+        inner.is_tcp() && inner.has(RST) && !inner.carries() && cut.next().is_some()
     }
 
     /// An initiation is answered once, if its label is greater than all before, to where it came from.

@@ -32,7 +32,7 @@ use crate::{
     devices::{DeviceSlot, Devices},
     event::{Event, FlowId, FlowInfo, FlowKey, FlowPhase, Gone, Offload, PeerStatus, Transmit},
     filter::Addresses,
-    flow::{Flow, Flows, Outbound},
+    flow::{Due, Flow, Flows, Outbound},
     kernel::{Kernel, ToKernel},
     noise::{Boring, Noise},
     packet::{Ip, TCP, split::Split, tcp::Tcp, udp},
@@ -273,22 +273,29 @@ impl Tunnel {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.peers.handle_timeout(&mut self.out.io(), now);
-        while let Some(flow) = self.flows.expire(now) {
-            match flow.phase() {
-                FlowPhase::Held => {
-                    self.out.counters.add(Count::HoldExpired);
-                    self.gone(&flow, Gone::HoldExpired);
-                }
-                FlowPhase::Admitted => {
-                    self.out.counters.add(Count::PermitExpired);
-                    self.events.push(Event::PermitExpired { flow: flow.id });
-                }
-                FlowPhase::Live | FlowPhase::Draining | FlowPhase::Closing => {}
+        while let Some(due) = self.flows.expire(now) {
+            match due {
+                Due::Ended(flow) => self.expired(&flow),
+                Due::Farewell(flow) => self.say_farewell_again(flow, now),
             }
         }
         self.expire_datagrams(now);
         self.forget_retired();
         self.check();
+    }
+
+    fn expired(&mut self, flow: &Flow) {
+        match flow.phase() {
+            FlowPhase::Held => {
+                self.out.counters.add(Count::HoldExpired);
+                self.gone(flow, Gone::HoldExpired);
+            }
+            FlowPhase::Admitted => {
+                self.out.counters.add(Count::PermitExpired);
+                self.events.push(Event::PermitExpired { flow: flow.id });
+            }
+            FlowPhase::Live | FlowPhase::Draining | FlowPhase::Closing => {}
+        }
     }
 
     /// Sends a datagram to a device: the answer to [`Event::Dns`].

@@ -72,6 +72,26 @@ fn a_flow_from_syn_to_cut_over_the_model_cipher() {
     a_whole_life(World::model(1));
 }
 
+/// A client that only waits sends nothing that could be answered by another.
+#[test]
+fn a_lost_reset_is_repeated() {
+    let mut world = World::model(1);
+    let flow = world.connect(0, 4000, 100);
+    world.gateway.cut(flow, world.now);
+    world.settle();
+    assert!(world.received(0).unwrap().has(RST), "taken for the one that is lost");
+    for _ in 0..2 {
+        assert_eq!(world.received(0), None);
+        world.pass(Duration::from_millis(250 + 128));
+        let again = world.received(0).unwrap();
+        assert!(again.has(RST) && again.seq == 5001);
+        world.pass(Duration::from_millis(250 - 128));
+    }
+    assert_eq!((world.received(0), world.count(Count::FarewellRepeated)), (None, 2));
+    world.pass(Duration::from_secs(1));
+    assert_eq!((world.received(0), world.gateway.flows().len()), (None, 0));
+}
+
 /// Case D1: a device that sends with another's address.
 #[test]
 fn another_devices_source_is_dropped_and_counted() {
@@ -328,6 +348,7 @@ fn a_removed_device_is_reset_and_then_forgotten() {
     assert_eq!(world.received(0), None);
     assert!(world.events.is_empty());
     world.pass(Duration::from_secs(2));
+    assert_eq!(world.devices[0].inbox.drain(..).len(), 2, "the reset was repeated, the refusal was not");
     assert_eq!(world.gateway.flows().iter().map(|info| info.flow).collect::<Vec<_>>(), [other]);
     let before = world.count(Count::UnknownSession);
     world.segment(0, 4000, 101, 5001, ACK, b"still here");

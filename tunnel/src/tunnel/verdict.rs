@@ -6,7 +6,7 @@ use super::Tunnel;
 use crate::{
     counters::Count,
     event::{FlowId, FlowInfo, FlowKey, Gone, Refusal, Verdict},
-    flow::{Admitted, Flow},
+    flow::{Admitted, Flow, FlowSlot},
     packet::{Ip, icmp},
 };
 
@@ -109,6 +109,14 @@ impl Tunnel {
     fn say_farewell(&mut self, flow: &Flow, now: Instant) {
         if let Some(packet) = flow.farewell() {
             self.give_device(flow.device, &packet, now);
+        }
+    }
+
+    pub(super) fn say_farewell_again(&mut self, flow: FlowSlot, now: Instant) {
+        let Some(flow) = self.flows.at_mut(flow) else { return };
+        if let (device, Some(packet)) = (flow.device, flow.farewell()) {
+            self.out.counters.add(Count::FarewellRepeated);
+            self.give_device(device, &packet, now);
         }
     }
 }
