@@ -14,9 +14,11 @@ use policy::decision::PolicyId;
 use protocol::time::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tunnel::FlowId;
 
 use crate::{
     access::{self, Allowed, Denied, Question, Verdict},
+    dataplane::DataPlane,
     snapshot::Snapshot,
 };
 
@@ -30,6 +32,7 @@ pub struct Cut {
     token: CancellationToken,
     why: Arc<OnceLock<Denied>>,
     grant: Arc<Mutex<Grant>>,
+    flow: Option<FlowId>,
 }
 
 /// What the latest look said of something open.
@@ -42,6 +45,11 @@ pub struct Grant {
 }
 
 impl Cut {
+    /// Of a flow, which the packet core can end sooner than its owner.
+    pub fn of(flow: FlowId) -> Self {
+        Self { flow: Some(flow), ..Self::default() }
+    }
+
     /// The token that is cancelled when access ends.
     pub fn token(&self) -> &CancellationToken {
         &self.token
@@ -179,6 +187,7 @@ struct Inner {
     snapshot: ArcSwap<Snapshot>,
     table: Mutex<Table>,
     replan: Notify,
+    data_plane: OnceLock<DataPlane>,
 }
 
 /// Keeps something registered; dropping it says that it is over.
@@ -198,7 +207,13 @@ impl Live {
     /// A registry over `snapshot`.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
         let table = Mutex::new(Table { epoch: snapshot.epoch(), ..Table::default() });
-        Self(Arc::new(Inner { snapshot: ArcSwap::new(snapshot), table, replan: Notify::new() }))
+        let snapshot = ArcSwap::new(snapshot);
+        Self(Arc::new(Inner { snapshot, table, replan: Notify::new(), data_plane: OnceLock::new() }))
+    }
+
+    /// From now on the packet core cuts flows before their owners do, all of them at once.
+    pub fn cut_first(&self, data_plane: DataPlane) {
+        let _ = self.0.data_plane.set(data_plane);
     }
 
     /// The snapshot in force.
@@ -316,7 +331,7 @@ impl Live {
         let asked: Vec<_> = settled
             .filter_map(|(id, entry)| Some((*id, entry.cut.clone(), answers.get(&entry.question)?)))
             .collect();
-        let mut cut = 0;
+        let mut ended = Vec::new();
         for (id, handle, (verdict, clock)) in asked {
             match verdict {
                 Verdict::Allow(allowed) => {
@@ -325,11 +340,17 @@ impl Live {
                 }
                 Verdict::Deny(denied) => {
                     table.set_until(id, None);
-                    cut += usize::from(!handle.token.is_cancelled());
-                    handle.now(denied.clone());
+                    if !handle.token.is_cancelled() {
+                        ended.push((handle, denied.clone()));
+                    }
                 }
             }
         }
+        if let Some(data_plane) = self.0.data_plane.get() {
+            data_plane.cut_at_once(ended.iter().filter_map(|(handle, _)| handle.flow));
+        }
+        let cut = ended.len();
+        ended.into_iter().for_each(|(handle, denied)| handle.now(denied));
         cut
     }
 

@@ -61,6 +61,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let live = Live::new(Arc::new(files.snapshot(1)));
     let (packets, net) = packet_path(&files.config, &live)?;
     let data_plane = packets.handle;
+    live.cut_first(data_plane.clone());
     let registry = link_listener(&files.config).await?;
     let dialer = Dialer::new(registry.clone(), files.local()?);
     let (denials, unknown) = (Denials::default(), Unknown::default());

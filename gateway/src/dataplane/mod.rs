@@ -101,6 +101,22 @@ impl DataPlane {
         }
     }
 
+    /// Cuts all these flows, ahead of what their owners will say of them. What finds a full queue is left
+    /// to those.
+    pub fn cut_at_once(&self, flows: impl IntoIterator<Item = FlowId>) {
+        let mut parts: Vec<_> = self.0.threads.iter().map(|thread| (thread, Vec::new())).collect();
+        for flow in flows {
+            if let Some((_, part)) = parts.get_mut(self.0.shards.of_flow(flow)) {
+                part.push(flow);
+            }
+        }
+        for (thread, part) in parts {
+            if !part.is_empty() && thread.queue.try_send(Order::Cut(part)).is_ok() {
+                thread.waker.wake();
+            }
+        }
+    }
+
     /// The devices and the addresses that answer pings, from now on; in force everywhere on return.
     /// Called by one task only.
     pub async fn set_peers(&self, specs: Vec<PeerSpec>, echo: Vec<IpAddr>) {
@@ -164,9 +180,21 @@ impl DataPlane {
     /// The way to a thread that has ended.
     #[cfg(test)]
     pub fn ended() -> Self {
-        let way = Way { queue: mpsc::channel(1).0, waker: Poller::new().expect("a poller").waker() };
+        Self::played().0
+    }
+
+    /// The way to a thread that is nothing but its queue, and the cuts ordered there.
+    #[cfg(test)]
+    pub fn played() -> (Self, impl FnMut() -> Option<Vec<FlowId>>) {
+        let (queue, mut orders) = mpsc::channel(1);
+        let way = Way { queue, waker: Poller::new().expect("a poller").waker() };
         let shards = Shards::new(std::num::NonZeroU8::MIN, std::net::Ipv4Addr::UNSPECIFIED);
-        Self(Arc::new(Inner { shards, steered: true, threads: vec![way], enrolled: ArcSwap::default() }))
+        let inner = Inner { shards, steered: true, threads: vec![way], enrolled: ArcSwap::default() };
+        let cuts = move || match orders.try_recv() {
+            Ok(Order::Cut(flows)) => Some(flows),
+            Ok(_) | Err(_) => None,
+        };
+        (Self(Arc::new(inner)), cuts)
     }
 }
 

@@ -91,7 +91,7 @@ impl Flows {
             connector: None,
             since: Timestamp::from_system(SystemTime::now()),
         };
-        let cut = Cut::default();
+        let cut = Cut::of(flow.id);
         self.open().insert(flow.id, Entry { cut: cut.clone(), outlet, row });
         Row { flows: self.clone(), id: flow.id, cut }
     }

@@ -100,6 +100,24 @@ fn new_facts_cut_who_loses_and_keep_the_others() {
 }
 
 #[test]
+fn the_packet_core_is_told_of_all_cuts_at_once() {
+    let world = World::new(BOTH);
+    let (data_plane, mut cuts) = DataPlane::played();
+    world.live.cut_first(data_plane);
+    let open = |flow: u64, question| {
+        let cut = Cut::of(FlowId(flow));
+        (cut.clone(), world.live.decide(question, &cut).1)
+    };
+    let (desk, safe, request) = (open(1, desk()), [open(3, safe()), open(5, safe())], world.open(safe()));
+    assert_eq!(world.live.put(world.with(DESK)), 3);
+    let mut flows = cuts().expect("an order");
+    flows.sort_unstable();
+    assert_eq!((flows, cuts()), ([3, 5].map(FlowId).to_vec(), None), "a request is no flow");
+    assert!(safe.iter().all(|(cut, _)| is_cut(cut)) && is_cut(&request.0) && !is_cut(&desk.0));
+    assert_eq!((world.live.put(world.with(DESK)), cuts()), (0, None), "nothing is cut twice");
+}
+
+#[test]
 fn each_distinct_question_is_asked_once() {
     let world = World::new(BOTH);
     let _open = [world.open(desk()), world.open(desk()), world.open(safe())];
