@@ -154,8 +154,6 @@ counts! {
     LateVerdict = "late_verdict",
     /// A flow that was cut.
     FlowCut = "flow_cut",
-    /// A reset of a flow that was cut, sent again.
-    FarewellRepeated = "farewell_repeated",
     /// A SYN refused: too many of the device wait for a verdict.
     HeldLimit = "held_limit",
     /// A SYN refused: too many of the device wait to be accepted.

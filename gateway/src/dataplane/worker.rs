@@ -37,7 +37,6 @@ const TUN: u64 = 1 << 32;
 #[derive(Debug)]
 pub(super) enum Order {
     Command(Command),
-    /// Cut these, a turn at a time.
     Cut(Vec<FlowId>),
     Peers(NewPeers),
     /// The devices of all threads.
@@ -84,8 +83,6 @@ pub(super) struct Worker {
     ready: Vec<u64>,
     /// An event the shell had no room for; the core keeps the ones behind it.
     kept: Option<Event>,
-    /// Flows yet to be cut.
-    cutting: Vec<FlowId>,
     lost: Lost,
 }
 
@@ -119,7 +116,6 @@ impl Worker {
             read: tun::Batch::new(TURN),
             ready: Vec::new(),
             kept: None,
-            cutting: Vec::new(),
             lost: Lost::default(),
         })
     }
@@ -155,7 +151,7 @@ impl Worker {
         if self.kept.is_some() {
             return Some(EVENT_RETRY);
         }
-        if !self.inbox.is_empty() || !self.cutting.is_empty() || self.siblings.waiting() {
+        if !self.inbox.is_empty() || self.siblings.waiting() {
             return Some(Duration::ZERO);
         }
         self.tunnel.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()))
@@ -205,14 +201,11 @@ impl Worker {
 
     /// Obeys what waits, up to a turn; `false` when it is time to end.
     fn obey(&mut self, now: Instant) -> bool {
-        for flow in self.cutting.drain(..self.cutting.len().min(TURN)) {
-            self.tunnel.cut(flow, now);
-        }
         for _ in 0..TURN {
             match self.inbox.try_recv() {
                 Ok(Order::Stop) | Err(mpsc::error::TryRecvError::Disconnected) => return false,
                 Ok(Order::Command(command)) => self.command(command, now),
-                Ok(Order::Cut(flows)) => self.cutting.extend(flows),
+                Ok(Order::Cut(flows)) => flows.into_iter().for_each(|flow| self.tunnel.cut(flow, now)),
                 Ok(Order::Peers(peers)) => self.set_peers(peers, now),
                 Ok(Order::Enrolled(enrolled)) => self.tunnel.set_enrolled(enrolled),
                 // Whoever asked may have stopped waiting.

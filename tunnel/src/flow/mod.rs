@@ -11,4 +11,4 @@ mod table_tests;
 
 pub(crate) use queue::FairQueue;
 pub(crate) use state::{Flow, FlowSlot};
-pub(crate) use table::{Admitted, Due, Flows, OnSegment, OnSyn, Outbound};
+pub(crate) use table::{Admitted, Due, Flows, OnCut, OnSegment, OnSyn, Outbound};

@@ -20,14 +20,11 @@ pub(super) const HOLD: Duration = Duration::from_secs(10);
 /// An admitted SYN. The kernel repeats its SYN-ACK after 1, 3, 7 and 15 s (RFC 6298); a device that
 /// answered none of these by now will not, and what was dialled for it is wasted.
 pub(super) const PERMIT: Duration = Duration::from_secs(30);
-/// A flow being cut: when its RST is repeated, for none is ever acknowledged and a client that only waits
-/// would not learn of a lost one; last, its end: time enough for the kernel's RST and for one round of
-/// segments answered by RST.
-const CLOSING: [Duration; 3] =
-    [Duration::from_millis(250), Duration::from_millis(750), Duration::from_secs(2)];
-/// Flows cut together repeat their RST within so many milliseconds of each other: what overflowed a buffer
-/// on the way must not do so again.
-const SPREAD: u64 = 128;
+/// A flow being cut: time enough for the kernel's RST and for one round of segments answered by RST.
+const CLOSING: Duration = Duration::from_secs(2);
+/// When its RST is sent: repeated, for none is ever acknowledged, and a client that only waits would never
+/// learn of a lost one.
+const FAREWELLS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(750)];
 /// A closed socket with nothing coming from the kernel: Linux ends FIN-WAIT-2 and TIME-WAIT after 60 s
 /// (tcp_fin_timeout, TCP_TIMEWAIT_LEN), which stands for the 2 MSL of RFC 9293 §3.4.2.
 pub(super) const DRAIN: Duration = Duration::from_secs(60);
@@ -49,7 +46,7 @@ pub(crate) enum State {
     /// Everything; the shell is done.
     Draining,
     /// Only RST, and only outwards.
-    Closing { cut: Instant, repeated: usize },
+    Closing { since: Instant, said: usize },
 }
 
 /// One flow.
@@ -168,19 +165,16 @@ impl Flow {
         }
     }
 
-    /// Of a flow being cut: when its RST is due again, or else its end.
-    pub(super) fn closes(&self) -> Option<Instant> {
-        let State::Closing { cut, repeated } = self.state else { return None };
-        let last = repeated + 1 == CLOSING.len();
-        let spread = if last { 0 } else { self.id.0 % SPREAD };
-        Some(cut + *CLOSING.get(repeated)? + Duration::from_millis(spread))
+    /// Of a flow being cut, if a RST is due now: when the next is, or its end.
+    pub(super) fn say(&mut self) -> Option<Instant> {
+        let State::Closing { since, said } = &mut self.state else { return None };
+        *said += 1;
+        (*said <= FAREWELLS.len()).then(|| *since + FAREWELLS.get(*said).copied().unwrap_or(CLOSING))
     }
 
-    /// Of a flow being cut whose time has come: when it comes again; none if this is the end.
-    pub(super) fn repeat(&mut self) -> Option<Instant> {
-        let State::Closing { repeated, .. } = &mut self.state else { return None };
-        *repeated += 1;
-        self.closes()
+    /// Whether a RST of the kernel says what ours have said or will say.
+    pub(super) fn says_farewell_too(&self, tcp: &Tcp) -> bool {
+        self.next_out == Some(tcp.seq)
     }
 
     /// What tells the device that it is over: the refusal of a held SYN, or a RST where the kernel's

@@ -3,10 +3,14 @@
 //! Always true: of the flows with one key only the youngest may be held or closing, and the
 //! tallies are the numbers of flows in each state.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use super::state::{DRAIN, Flow, FlowSlot, HOLD, LAST_ACK, PERMIT, State};
 use crate::{
+    budget::Pace,
     config::Limits,
     counters::Count,
     deadlines::Deadlines,
@@ -48,14 +52,33 @@ pub(crate) enum Outbound {
     Drop(Count),
 }
 
+/// What became of a cut.
+#[derive(Debug)]
+pub(crate) enum OnCut {
+    /// The flow is gone at once.
+    Ended(Box<Flow>),
+    /// It closes, and says so now.
+    Farewell(FlowSlot),
+    /// It closes, and says so in its turn.
+    Later,
+    /// It was being cut already, or there is none.
+    Nothing,
+}
+
 /// What time brought.
 #[derive(Debug)]
 pub(crate) enum Due {
     /// The flow is over.
     Ended(Box<Flow>),
-    /// It is being cut, and says so again.
+    /// It is being cut, and says so now or again.
     Farewell(FlowSlot),
 }
+
+/// Resets of flows that are cut together go to their device so many at once, then one every so often: a
+/// client's socket holds some 270 small datagrams (Linux: net.core.rmem_default, 768 bytes for each), and
+/// WireGuard clients empty it at tens of thousands a second.
+const FAREWELL_BURST: u32 = 64;
+const FAREWELL_EVERY: Duration = Duration::from_micros(50);
 
 /// What became of a verdict to admit.
 #[derive(Debug)]
@@ -93,6 +116,7 @@ pub(crate) struct Flows {
     /// The youngest flow of each key; the others stand behind it, in order of age.
     by_key: HashMap<FlowKey, FlowSlot>,
     tallies: HashMap<DeviceSlot, Tally>,
+    farewells: HashMap<DeviceSlot, Pace>,
     deadlines: Deadlines<FlowId>,
     shard: Shard,
     /// The next flow's number in the shard; those of datagrams are even.
@@ -107,6 +131,7 @@ impl Flows {
             by_id: HashMap::new(),
             by_key: HashMap::new(),
             tallies: HashMap::new(),
+            farewells: HashMap::new(),
             deadlines: Deadlines::new(),
             shard,
             next: 1,
@@ -198,7 +223,8 @@ impl Flows {
         let Some((slot, youngest)) = self.youngest_mut(key) else { return Outbound::Drop(Count::TunNoFlow) };
         let device = youngest.device;
         if youngest.phase() == FlowPhase::Closing {
-            return if tcp.has(RST) { Outbound::Pass(device) } else { Outbound::Drop(Count::TunClosing) };
+            let news = tcp.has(RST) && !youngest.says_farewell_too(tcp);
+            return if news { Outbound::Pass(device) } else { Outbound::Drop(Count::TunClosing) };
         }
         let Some((slot, flow)) = self.passing_mut(slot) else { return Outbound::Drop(Count::TunNoFlow) };
         flow.see_out(tcp, now);
@@ -239,25 +265,23 @@ impl Flows {
         Some(id)
     }
 
-    /// Stops everything but RST. A flow that is over or was replaced, and a hold, end at once and are
-    /// returned.
-    pub(crate) fn cut(&mut self, id: FlowId, now: Instant) -> Option<Box<Flow>> {
-        let slot = self.slot(id)?;
-        let flow = self.flows.get(slot)?;
-        let replaced = self.by_key.get(&flow.key) != Some(&slot);
-        match flow.state {
-            State::Closing { .. } => return None,
-            State::Held { .. } => return self.remove(slot),
-            State::Admitted | State::Live | State::Draining if replaced || flow.reset() => {
-                return self.remove(slot);
-            }
-            State::Admitted | State::Live | State::Draining => {}
+    /// Stops everything but RST. A flow that is over or was replaced, and a hold, end at once.
+    pub(crate) fn cut(&mut self, id: FlowId, now: Instant) -> OnCut {
+        let Some((slot, flow)) = self.by_id_mut(id) else { return OnCut::Nothing };
+        let (device, key, reset) = (flow.device, flow.key, flow.reset());
+        let over = match flow.state {
+            State::Closing { .. } => return OnCut::Nothing,
+            State::Held { .. } => true,
+            State::Admitted | State::Live | State::Draining => reset || self.by_key.get(&key) != Some(&slot),
+        };
+        if over {
+            return self.remove(slot).map_or(OnCut::Nothing, OnCut::Ended);
         }
-        self.enter(slot, State::Closing { cut: now, repeated: 0 });
-        if let Some(at) = self.flows.get(slot)?.closes() {
-            self.deadlines.set(id, at);
-        }
-        None
+        let since = self.farewells.entry(device).or_default().next(FAREWELL_BURST, FAREWELL_EVERY, now);
+        self.enter(slot, State::Closing { since, said: 0 });
+        let said = (since <= now).then(|| self.flows.get_mut(slot)?.say()).flatten();
+        self.deadlines.set(id, said.unwrap_or(since));
+        if said.is_some() { OnCut::Farewell(slot) } else { OnCut::Later }
     }
 
     /// The shell closed the socket in peace: the kernel still says goodbye.
@@ -283,8 +307,8 @@ impl Flows {
                 self.deadlines.set(id, quiet);
                 continue;
             }
-            if let Some(again) = flow.repeat() {
-                self.deadlines.set(id, again);
+            if let Some(next) = flow.say() {
+                self.deadlines.set(id, next);
                 return Some(Due::Farewell(slot));
             }
             return self.remove(slot).map(Due::Ended);
@@ -393,6 +417,7 @@ impl Flows {
             tally.adjust(flow.phase(), -1);
             if tally.all == 0 {
                 self.tallies.remove(&flow.device);
+                self.farewells.remove(&flow.device);
             }
         }
         Some(flow)
@@ -419,6 +444,7 @@ impl Flows {
             }
         }
         assert_eq!(self.tallies, tallies);
+        assert!(self.farewells.keys().all(|device| tallies.contains_key(device)));
         assert_eq!(self.by_id.len(), self.flows.len());
         let by_key = |key| self.of_key(key).map(|(_, flow)| flow.id).collect::<Vec<_>>();
         assert!(self.by_key.keys().map(by_key).all(|ids| ids.iter().rev().is_sorted() && !ids.is_empty()));

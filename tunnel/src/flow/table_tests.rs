@@ -7,7 +7,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{Admitted, Due, Flows, OnSegment, OnSyn, Outbound};
+use super::{Admitted, Due, Flows, OnCut, OnSegment, OnSyn, Outbound};
 use crate::{
     config::Limits,
     counters::Count,
@@ -60,6 +60,7 @@ struct Reference {
     reset_stands: bool,
     fin_in: bool,
     fin_out: bool,
+    heard_out: bool,
     ends: Option<Instant>,
     last_out: Instant,
 }
@@ -189,6 +190,7 @@ impl Pair {
                     reset_stands: false,
                     fin_in: false,
                     fin_out: false,
+                    heard_out: false,
                     ends: self.after(HOLD),
                     last_out: self.now,
                 });
@@ -222,8 +224,10 @@ impl Pair {
         let (_, tcp) = Self::packet(key, 1 << 20, flags);
         let got = self.table.segment_out(&Self::key(key), &tcp, self.now);
         let device = self.devices[key / 2];
+        // The farewell's sequence number is the same, unless a FIN has moved it on.
+        let same = self.youngest(key).is_some_and(|at| self.flows[at].heard_out && !self.flows[at].fin_out);
         let want = match (self.youngest(key).map(|at| self.flows[at].phase), self.passing(key)) {
-            (Some(FlowPhase::Closing), _) if flags & RST != 0 => Outbound::Pass(device),
+            (Some(FlowPhase::Closing), _) if flags & RST != 0 && !same => Outbound::Pass(device),
             (Some(FlowPhase::Closing), _) => Outbound::Drop(Count::TunClosing),
             (Some(_), Some(at)) => {
                 let now = self.now;
@@ -231,6 +235,7 @@ impl Pair {
                 flow.reset |= flags & RST != 0;
                 flow.reset_stands = flags & RST != 0;
                 flow.fin_out |= flags & FIN != 0;
+                flow.heard_out = true;
                 flow.last_out = now;
                 self.drop_if_reset(at);
                 Outbound::Pass(device)
@@ -281,7 +286,9 @@ impl Pair {
 
     fn cut(&mut self, at: usize) {
         let Some(flow) = self.flows.get(at).cloned() else { return };
-        let ended = self.table.cut(flow.id, self.now).is_some();
+        let got = self.table.cut(flow.id, self.now);
+        let ended = matches!(got, OnCut::Ended(_));
+        assert_eq!(matches!(got, OnCut::Nothing), flow.phase == FlowPhase::Closing);
         let replaced = self.youngest(flow.key) != Some(at);
         let ends = flow.phase == FlowPhase::Held || flow.passes() && (replaced || flow.reset);
         assert_eq!(ended, ends);

@@ -276,7 +276,7 @@ impl Tunnel {
         while let Some(due) = self.flows.expire(now) {
             match due {
                 Due::Ended(flow) => self.expired(&flow),
-                Due::Farewell(flow) => self.say_farewell_again(flow, now),
+                Due::Farewell(flow) => self.say_farewell_of(flow, now),
             }
         }
         self.expire_datagrams(now);

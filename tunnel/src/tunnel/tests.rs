@@ -52,7 +52,9 @@ fn a_whole_life(mut world: World) {
     world.reply(0, 4000, 5001, 106, ACK, b"queued");
     assert_eq!(world.received(0), None, "nothing queued arrives after a cut");
     world.reply(0, 4000, 5001, 106, RST, &[]);
-    assert!(world.received(0).unwrap().has(RST), "the kernel's reset does");
+    assert_eq!(world.received(0), None, "nor the kernel's reset, if it says the same");
+    world.reply(0, 4000, 5007, 106, RST, &[]);
+    assert!(world.received(0).unwrap().has(RST), "but if it says more");
     world.segment(0, 4000, 106, 5042, ACK, b"more");
     assert!(world.kernel.is_empty());
     let reset = world.received(0).unwrap();
@@ -80,16 +82,35 @@ fn a_lost_reset_is_repeated() {
     world.gateway.cut(flow, world.now);
     world.settle();
     assert!(world.received(0).unwrap().has(RST), "taken for the one that is lost");
-    for _ in 0..2 {
+    world.gateway.cut(flow, world.now);
+    world.settle();
+    for wait in [250, 500] {
         assert_eq!(world.received(0), None);
-        world.pass(Duration::from_millis(250 + 128));
+        world.pass(Duration::from_millis(wait));
         let again = world.received(0).unwrap();
         assert!(again.has(RST) && again.seq == 5001);
-        world.pass(Duration::from_millis(250 - 128));
     }
-    assert_eq!((world.received(0), world.count(Count::FarewellRepeated)), (None, 2));
-    world.pass(Duration::from_secs(1));
+    world.pass(Duration::from_millis(1250));
     assert_eq!((world.received(0), world.gateway.flows().len()), (None, 0));
+    assert_eq!(world.count(Count::FlowCut), 1);
+}
+
+/// A client's socket holds only so many datagrams.
+#[test]
+fn resets_of_many_flows_are_spread() {
+    let mut world = World::model(2);
+    let flows: Vec<_> = (0..100).map(|n| world.connect(0, 4000 + n, 100)).collect();
+    let other = world.connect(1, 4000, 100);
+    for flow in flows.into_iter().chain([other]) {
+        world.gateway.cut(flow, world.now);
+    }
+    world.settle();
+    assert_eq!(world.devices[0].inbox.drain(..).len(), 65, "a burst and one");
+    assert!(world.received(1).unwrap().has(RST), "each device has its own");
+    world.segment(0, 4099, 101, 5001, ACK, b"late");
+    assert!(world.received(0).unwrap().has(RST) && world.kernel.is_empty(), "cut nevertheless");
+    world.pass(Duration::from_millis(2));
+    assert_eq!(world.devices[0].inbox.len(), 35);
 }
 
 /// Case D1: a device that sends with another's address.

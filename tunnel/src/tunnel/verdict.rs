@@ -6,7 +6,7 @@ use super::Tunnel;
 use crate::{
     counters::Count,
     event::{FlowId, FlowInfo, FlowKey, Gone, Refusal, Verdict},
-    flow::{Admitted, Flow, FlowSlot},
+    flow::{Admitted, Flow, FlowSlot, OnCut},
     packet::{Ip, icmp},
 };
 
@@ -94,16 +94,16 @@ impl Tunnel {
         if self.close_datagrams(id, Refusal::Prohibited, now) {
             return self.out.counters.add(Count::DatagramFlowCut);
         }
-        let ended = self.flows.cut(id, now);
-        let flow = ended.as_deref().or_else(|| self.flows.get(id));
-        let Some((device, farewell)) = flow.map(|flow| (flow.device, flow.farewell())) else { return };
+        match self.flows.cut(id, now) {
+            OnCut::Ended(flow) => {
+                self.events.opened.take_back(flow.device, |&waiting| waiting == id);
+                self.say_farewell(&flow, now);
+            }
+            OnCut::Farewell(flow) => self.say_farewell_of(flow, now),
+            OnCut::Later => {}
+            OnCut::Nothing => return,
+        }
         self.out.counters.add(Count::FlowCut);
-        if ended.is_some() {
-            self.events.opened.take_back(device, |&waiting| waiting == id);
-        }
-        if let Some(packet) = farewell {
-            self.give_device(device, &packet, now);
-        }
     }
 
     fn say_farewell(&mut self, flow: &Flow, now: Instant) {
@@ -112,10 +112,9 @@ impl Tunnel {
         }
     }
 
-    pub(super) fn say_farewell_again(&mut self, flow: FlowSlot, now: Instant) {
+    pub(super) fn say_farewell_of(&mut self, flow: FlowSlot, now: Instant) {
         let Some(flow) = self.flows.at_mut(flow) else { return };
         if let (device, Some(packet)) = (flow.device, flow.farewell()) {
-            self.out.counters.add(Count::FarewellRepeated);
             self.give_device(device, &packet, now);
         }
     }
