@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -33,6 +36,8 @@ pub struct Cut {
     why: Arc<OnceLock<Denied>>,
     grant: Arc<Mutex<Grant>>,
     flow: Option<FlowId>,
+    /// The packet core was told.
+    told: Arc<AtomicBool>,
 }
 
 /// What the latest look said of something open.
@@ -59,6 +64,11 @@ impl Cut {
     pub fn now(&self, why: Denied) {
         let _ = self.why.set(why);
         self.token.cancel();
+    }
+
+    /// Whether the packet core has cut the flow already, or is about to.
+    pub fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
     }
 
     /// What allows it now.
@@ -347,7 +357,9 @@ impl Live {
             }
         }
         if let Some(data_plane) = self.0.data_plane.get() {
-            data_plane.cut_at_once(ended.iter().filter_map(|(handle, _)| handle.flow));
+            let flows = ended.iter().filter_map(|(handle, _)| handle.flow);
+            let told = data_plane.cut_at_once(flows);
+            ended.iter().for_each(|(handle, _)| handle.told.store(told, Ordering::Relaxed));
         }
         let cut = ended.len();
         ended.into_iter().for_each(|(handle, denied)| handle.now(denied));

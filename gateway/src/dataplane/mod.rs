@@ -101,20 +101,20 @@ impl DataPlane {
         }
     }
 
-    /// Cuts all these flows, ahead of what their owners will say of them. What finds a full queue is left
-    /// to those.
-    pub fn cut_at_once(&self, flows: impl IntoIterator<Item = FlowId>) {
+    /// Cuts all these flows. If a queue is full, some are left to their owners, and it is false.
+    pub fn cut_at_once(&self, flows: impl IntoIterator<Item = FlowId>) -> bool {
         let mut parts: Vec<_> = self.0.threads.iter().map(|thread| (thread, Vec::new())).collect();
         for flow in flows {
             if let Some((_, part)) = parts.get_mut(self.0.shards.of_flow(flow)) {
                 part.push(flow);
             }
         }
-        for (thread, part) in parts {
-            if !part.is_empty() && thread.queue.try_send(Order::Cut(part)).is_ok() {
-                thread.waker.wake();
-            }
+        let mut all = true;
+        for (thread, part) in parts.into_iter().filter(|(_, part)| !part.is_empty()) {
+            all &= thread.queue.try_send(Order::Cut(part)).is_ok();
+            thread.waker.wake();
         }
+        all
     }
 
     /// The devices and the addresses that answer pings, from now on; in force everywhere on return.

@@ -70,11 +70,11 @@ async fn play(number: usize, mut inbox: mpsc::Receiver<Order>, told: Told, got: 
 async fn cuts_are_divided_and_full_queues_are_left_alone() {
     let (plane, mut inboxes) = inboxes(2);
     while plane.0.threads[1].queue.try_send(Order::Stop).is_ok() {}
-    plane.cut_at_once([4, 7, 6].map(FlowId));
+    assert!(!plane.cut_at_once([4, 7, 6].map(FlowId)));
     assert!(matches!(inboxes[0].try_recv(), Ok(Order::Cut(flows)) if flows == [4, 6].map(FlowId)));
     while matches!(inboxes[1].try_recv(), Ok(Order::Stop)) {}
     assert!(inboxes[1].try_recv().is_err(), "no room, so it was left to the flow's owner");
-    plane.cut_at_once([9].map(FlowId));
+    assert!(plane.cut_at_once([9].map(FlowId)));
     assert!(matches!(inboxes[1].try_recv(), Ok(Order::Cut(flows)) if flows == [FlowId(9)]));
     assert!(inboxes[0].try_recv().is_err(), "whom it does not concern is not asked");
 }

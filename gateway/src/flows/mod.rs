@@ -248,7 +248,7 @@ impl Shell {
             socket = expected.socket() => socket,
         };
         if socket.is_none() {
-            self.0.data_plane.send(Command::Cut(flow.id)).await;
+            self.cut_packets(flow, cut).await;
         }
         socket
     }
@@ -256,11 +256,10 @@ impl Shell {
     async fn relay(&self, flow: &Flow, socket: TcpStream, upstream: Upstream, row: &table::Row) {
         let relay = tcp::relay(socket, upstream, row.cut());
         let ended = self.cut_packets_first(flow, row.cut(), relay).await;
-        let command = match ended.how {
-            End::Closed => Command::Finished(flow.id),
-            End::Cut | End::DeviceReset | End::UpstreamReset => Command::Cut(flow.id),
-        };
-        self.0.data_plane.send(command).await;
+        match ended.how {
+            End::Closed => self.0.data_plane.send(Command::Finished(flow.id)).await,
+            End::Cut | End::DeviceReset | End::UpstreamReset => self.cut_packets(flow, row.cut()).await,
+        }
         let why = row.cut().why().map(Denied::to_string);
         tracing::info!(target: "flow", flow = flow.id.0, device = %flow.device, to = %flow.key.target,
             end = ended.how.as_str(), up = ended.up, down = ended.down, why, "flow ended");
@@ -288,13 +287,19 @@ impl Shell {
     async fn cut_packets_first<T>(&self, flow: &Flow, cut: &Cut, work: impl Future<Output = T>) -> T {
         let packets = async {
             cut.token().cancelled().await;
-            self.0.data_plane.send(Command::Cut(flow.id)).await;
+            self.cut_packets(flow, cut).await;
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
             biased;
             never = packets => match never {},
             done = work => done,
+        }
+    }
+
+    async fn cut_packets(&self, flow: &Flow, cut: &Cut) {
+        if !cut.is_told() {
+            self.0.data_plane.send(Command::Cut(flow.id)).await;
         }
     }
 

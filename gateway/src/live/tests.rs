@@ -108,13 +108,21 @@ fn the_packet_core_is_told_of_all_cuts_at_once() {
         let cut = Cut::of(FlowId(flow));
         (cut.clone(), world.live.decide(question, &cut).1)
     };
-    let (desk, safe, request) = (open(1, desk()), [open(3, safe()), open(5, safe())], world.open(safe()));
+    let (first, safe, request) = (open(1, desk()), [open(3, safe()), open(5, safe())], world.open(safe()));
     assert_eq!(world.live.put(world.with(DESK)), 3);
     let mut flows = cuts().expect("an order");
     flows.sort_unstable();
     assert_eq!((flows, cuts()), ([3, 5].map(FlowId).to_vec(), None), "a request is no flow");
-    assert!(safe.iter().all(|(cut, _)| is_cut(cut)) && is_cut(&request.0) && !is_cut(&desk.0));
+    assert!(
+        safe.iter().all(|(cut, _)| is_cut(cut) && cut.is_told()) && is_cut(&request.0) && !is_cut(&first.0)
+    );
     assert_eq!((world.live.put(world.with(DESK)), cuts()), (0, None), "nothing is cut twice");
+    // A queue that is full: its one place is taken by the first order.
+    let late = open(7, desk());
+    assert_eq!((world.live.put(world.with(NOBODY)), late.0.is_told()), (2, true));
+    world.live.put(world.with(BOTH));
+    let last = open(9, desk());
+    assert_eq!((world.live.put(world.with(NOBODY)), last.0.is_told()), (1, false));
 }
 
 #[test]
