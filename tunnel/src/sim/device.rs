@@ -6,11 +6,12 @@ use std::{collections::BTreeSet, net::IpAddr, net::SocketAddr, time::Duration, t
 use protocol::key::WgKey;
 
 use super::{
+    ask::Asker,
     conn::{Conn, State},
     dice::Dice,
     gate::VIP,
     net,
-    wire::Inner,
+    wire::{self, Inner},
 };
 use crate::{PeerSpec, noise::model::ModelPeer, peer::Client};
 
@@ -53,6 +54,7 @@ pub(super) struct Device {
     pub(super) had_keys: BTreeSet<WgKey>,
     /// Whether its proof came through.
     pub(super) proven: bool,
+    pub(super) asker: Asker,
 }
 
 impl Device {
@@ -77,6 +79,7 @@ impl Device {
             had: BTreeSet::new(),
             had_keys: BTreeSet::new(),
             proven: false,
+            asker: Asker::default(),
         };
         device.remember();
         device
@@ -121,18 +124,21 @@ impl Device {
 
     /// A packet from the tunnel.
     pub(super) fn hear(&mut self, packet: &[u8], now: Duration, out: &mut Vec<Vec<u8>>) {
-        let inner = Inner::read(packet).expect("what the gateway sends is plain");
-        assert!(self.had.contains(&inner.dst.ip()), "{} got a packet for {}", self.spec.device, inner.dst);
+        let to = wire::destination(packet).expect("what the gateway sends is plain, or a fragment");
+        assert!(self.had.contains(&to), "{} got a packet for {to}", self.spec.device);
+        let Some(inner) = Inner::read(packet) else { return };
         if inner.is_tcp() {
             let mut conns = self.conns.iter_mut().map(|(_, conn)| conn);
             if let Some(conn) = conns.find(|conn| conn.own == inner.dst && conn.peer == inner.src) {
                 conn.hear(&inner, now, out);
             }
-        } else if let Some(quote) = refusal(&inner) {
+        } else if let Some(quote) = inner.quote().and_then(Inner::read).filter(Inner::is_tcp) {
             let refused = |conn: &Conn| conn.own == quote.src && conn.peer == quote.dst;
             for (_, conn) in self.conns.iter_mut().filter(|(_, conn)| refused(conn)) {
                 conn.state = State::Dead;
             }
+        } else {
+            self.hear_answer(&inner);
         }
     }
 
@@ -157,10 +163,4 @@ fn client(key: WgKey, socket: usize, now: Duration, epoch: Instant, dice: &mut D
     let index = u32::try_from(dice.of(0..1 << 24)).unwrap();
     let noise = ModelPeer::new(key, gateway_key(), index, epoch);
     Client::with_noise(Box::new(noise), net::gateway(socket), dice.chance(300), epoch + now)
-}
-
-/// What an ICMP destination-unreachable message quotes.
-fn refusal<'a>(inner: &Inner<'a>) -> Option<Inner<'a>> {
-    matches!((inner.protocol, inner.data.first()), (1, Some(3)) | (58, Some(1)))
-        .then(|| inner.data.get(8..).and_then(Inner::read))?
 }

@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-/// Where no packet may go, and where one may.
-const ODD_TARGETS: [&str; 14] = [
+/// Where no packet may go.
+pub(super) const NOWHERE: [&str; 11] = [
     "127.0.0.1",
     "169.254.169.254",
     "224.0.0.251",
@@ -32,10 +32,8 @@ const ODD_TARGETS: [&str; 14] = [
     "ff02::fb",
     "::",
     "::ffff:10.1.0.9",
-    "10.1.0.9",
-    "fd50::9",
-    VIP,
 ];
+const SOMEWHERE: [&str; 3] = ["10.1.0.9", "fd50::9", VIP];
 
 /// What a hostile device knows: the inner addresses and connections of the others.
 pub(super) struct Sight {
@@ -60,14 +58,14 @@ impl Sight {
         match dice.of(0..10) {
             0 | 1 => *dice.pick(&self.others).unwrap_or(&self.own[0]),
             2 => dice.pick(&INSIDE).unwrap().parse().unwrap(),
-            3 => dice.pick(&ODD_TARGETS).unwrap().parse().unwrap(),
+            3 => dice.pick(&NOWHERE).unwrap().parse().unwrap(),
             _ => *dice.pick(&self.own).unwrap(),
         }
     }
 
     fn target(&self, like: IpAddr, dice: &mut Dice) -> IpAddr {
         let inside: Vec<IpAddr> = INSIDE.iter().map(|addr| addr.parse().unwrap()).collect();
-        let odd: Vec<IpAddr> = ODD_TARGETS.iter().map(|addr| addr.parse().unwrap()).collect();
+        let odd: Vec<IpAddr> = NOWHERE.iter().chain(&SOMEWHERE).map(|addr| addr.parse().unwrap()).collect();
         let all: Vec<&IpAddr> = odd.iter().chain(&inside).chain(&self.others).collect();
         let same: Vec<_> = all.into_iter().filter(|addr| addr.is_ipv4() == like.is_ipv4()).collect();
         **dice.pick(&same).unwrap()
@@ -92,13 +90,15 @@ pub(super) fn packets(sight: &Sight, dice: &mut Dice) -> Vec<Vec<u8>> {
             vec![segment(ends, (port(dice), 22), number(dice), number(dice), flags, b"odd")]
         }
         6 => {
-            let (from, to) =
-                ((ends.src(), 5353).into(), (ends.dst(), *dice.pick(&[53, 123]).unwrap()).into());
-            udp::datagram(from, to, &dice.bytes(20)).into_iter().collect()
+            let (first, to) = (port(dice), (ends.dst(), *dice.pick(&[53, 443]).unwrap()).into());
+            let ports = first..first + u16::try_from(dice.of(1..3) * dice.of(1..20)).unwrap();
+            let say = |port| udp::datagram((ends.src(), port).into(), to, &dice.bytes(20));
+            ports.filter_map(say).collect()
         }
         7 => {
-            let (v4, v6) = *dice.pick(&[(8, 128), (3, 1), (13, 135), (0, 129)]).unwrap();
-            vec![message(ends, v4, v6, &[0; 12])]
+            let (v4, v6) = *dice.pick(&[(8, 128), (3, 1), (13, 135), (0, 129), (8, 128)]).unwrap();
+            let [high, low] = port(dice).to_be_bytes();
+            vec![message(ends, v4, v6, &[high, low, 0, 0, dice.bytes(1)[0], 0, 0, 0])]
         }
         8 => {
             let len = dice.of(0..60);

@@ -10,7 +10,11 @@ use std::{
 
 use protocol::{id::DeviceId, key::WgKey};
 
-use super::{net::Flight, wire, wire::Inner};
+use super::{
+    datagrams::Datagrams,
+    net::Flight,
+    wire::{self, Inner, Line},
+};
 use crate::{FlowId, FlowKey, KnownEndpoint, KnownStamp, PeerSpec, packet::tcp::RST};
 
 /// The shell may tell the core the time this much late.
@@ -32,6 +36,10 @@ pub(super) enum Cause<'a> {
     Admit(FlowId, bool),
     /// The shell refused, cut or closed something, answered a query, or changed the peers.
     Command,
+    /// The shell said something along this flow of datagrams.
+    Along(FlowId),
+    /// The shell did what nobody hears of: it admitted or finished a flow of datagrams.
+    Quiet,
     /// The core was born, or time passed.
     Time,
 }
@@ -65,6 +73,8 @@ struct Known {
 /// Everything the core must keep to.
 #[derive(Default)]
 pub(super) struct Rules {
+    /// What holds for flows of datagrams.
+    pub(super) datagrams: Datagrams,
     peers: Vec<PeerSpec>,
     /// Devices that left: until when they may hear of it.
     former: Vec<(PeerSpec, Duration)>,
@@ -83,7 +93,7 @@ pub(super) struct Rules {
     stamps: BTreeMap<WgKey, [u8; 12]>,
 }
 
-fn addresses(spec: &PeerSpec) -> [IpAddr; 2] {
+pub(super) fn addresses(spec: &PeerSpec) -> [IpAddr; 2] {
     [spec.v4.into(), spec.v6.into()]
 }
 
@@ -102,6 +112,7 @@ impl Rules {
                 for flow in self.flows.values_mut().filter(|flow| flow.device == old.device) {
                     flow.way = flow.way.cut(now);
                 }
+                self.datagrams.leave(addresses(&old));
             }
             self.former.push((old, now + CLOSING + LATE));
         }
@@ -166,15 +177,17 @@ impl Rules {
         }
         assert_eq!(stamps.len(), self.stamps.len(), "a label was forgotten");
         if let Some((flight, _)) = cause {
-            self.heard.insert(flight.id);
-            self.saw_syn(flight, now);
+            let fresh = self.heard.insert(flight.id);
+            self.saw(flight, fresh, now);
         }
     }
 
-    fn saw_syn(&mut self, flight: &Flight, now: Duration) {
-        let device = flight.author.and_then(|key| self.owner(key)).map(|spec| spec.device.clone());
-        let inner = wire::plaintext(&flight.bytes).and_then(Inner::read).filter(Inner::opens);
-        if let (Some(device), Some(inner)) = (device, inner) {
+    fn saw(&mut self, flight: &Flight, fresh: bool, now: Duration) {
+        let (Some(author), Some(packet)) = (flight.author, wire::plaintext(&flight.bytes)) else { return };
+        let speaker = self.peers.iter().find(|spec| spec.keys.contains(&author));
+        self.datagrams.saw(packet, (speaker, &self.peers), fresh, now);
+        let device = speaker.map(|spec| spec.device.clone());
+        if let (Some(device), Some(inner)) = (device, Inner::read(packet).filter(Inner::opens)) {
             let key = FlowKey { device: inner.src, target: inner.dst };
             self.syns.entry((device, key, inner.seq)).or_insert(now);
         }
@@ -187,6 +200,13 @@ impl Rules {
         let since = *self.syns.get(&(device.clone(), key, isn)).expect("a flow nobody asked for");
         let known = Known { device, key, isn, since, way: Way::Asked };
         assert!(self.flows.insert(id, known).is_none(), "a flow's name was used again");
+    }
+
+    /// The core told of held datagrams.
+    pub(super) fn opened_datagrams(&mut self, id: FlowId, device: &DeviceId, line: Line, now: Duration) {
+        let spec = self.peers.iter().find(|spec| spec.device == *device).expect("a flow of no device");
+        assert!(!self.flows.contains_key(&id), "a flow's name was used again");
+        self.datagrams.opened(id, &addresses(spec), line, now);
     }
 
     /// The core told that a flow ended by itself.
@@ -211,6 +231,7 @@ impl Rules {
     }
 
     pub(super) fn cut(&mut self, id: FlowId, now: Duration) {
+        self.datagrams.cut(id, now);
         if let Some(flow) = self.flows.get_mut(&id) {
             flow.way = flow.way.cut(now);
         }
@@ -244,7 +265,7 @@ impl Rules {
                 }
             }
             Cause::Admit(id, room) => self.check_release(id, room, packets, now),
-            Cause::Kernel(_) | Cause::Command | Cause::Time => {
+            Cause::Kernel(_) | Cause::Command | Cause::Along(_) | Cause::Quiet | Cause::Time => {
                 assert!(packets.is_empty(), "{cause:?} made a packet for the kernel");
             }
         }
@@ -295,30 +316,38 @@ impl Rules {
             _ => {}
         }
         let Some(packet) = wire::plaintext(bytes) else { return };
-        let inner = Inner::read(packet).expect("only plain packets reach a device");
+        let to = wire::destination(packet).expect("only plain packets and fragments reach a device");
+        let tcp = Inner::read(packet).filter(Inner::is_tcp);
         match cause {
             Cause::Kernel(sent) => {
+                let may_leave = tcp.is_some_and(|inner| self.may_leave(&inner, now));
                 assert_eq!(packet, sent, "the kernel's packet was changed");
-                assert!(self.may_leave(&inner, now), "{inner:?} left without a flow");
+                assert!(may_leave, "{packet:?} left without a flow");
             }
             Cause::Datagrams(flights) => {
                 let writer = flights.iter().filter_map(|flight| flight.author);
-                let heard = writer.into_iter().any(|key| self.may_hear(key, inner.dst.ip(), now));
-                assert!(heard, "{inner:?} was sent although its device said nothing");
-                assert!(!inner.carries() || self.given.contains(packet), "{inner:?} was made up");
+                let heard = writer.into_iter().any(|key| self.may_hear(key, to, now));
+                assert!(heard, "{packet:?} was sent although its device said nothing");
+                let carries = tcp.is_some_and(|inner| inner.carries());
+                assert!(!carries || self.given.contains(packet), "{tcp:?} was made up");
             }
             Cause::Admit(..) | Cause::Command => {
-                assert!(!inner.carries(), "{cause:?} made {inner:?}");
+                assert!(!tcp.is_some_and(|inner| inner.carries()), "{cause:?} made {tcp:?}");
             }
-            Cause::Time => assert!(self.is_farewell(&inner, now), "time alone made {inner:?}"),
+            Cause::Along(flow) => self.datagrams.check_sent(flow, packet),
+            Cause::Time if tcp.is_some_and(|inner| self.is_farewell(&inner, now)) => {}
+            Cause::Quiet | Cause::Time => panic!("{cause:?} alone made {packet:?}"),
+        }
+        if tcp.is_none() {
+            self.datagrams.check_told(packet);
         }
     }
 
-    /// A bare reset of a flow that is being cut.
+    /// A bare reset of a flow that is being cut, of TCP.
     fn is_farewell(&self, inner: &Inner<'_>, now: Duration) -> bool {
         let key = FlowKey { device: inner.dst, target: inner.src };
         let mut cut = self.flows.values().filter(|flow| flow.key == key && flow.closes(now));
-        inner.is_tcp() && inner.has(RST) && !inner.carries() && cut.next().is_some()
+        inner.has(RST) && !inner.carries() && cut.next().is_some()
     }
 
     /// An initiation is answered once, if its label is greater than all before, to where it came from.
@@ -361,7 +390,7 @@ impl Rules {
 
     /// No flow is open any more that the core would not have forgotten by itself.
     pub(super) fn is_idle(&self) -> bool {
-        !self.flows.values().any(|flow| flow.way == Way::Paired)
+        self.datagrams.is_idle() && !self.flows.values().any(|flow| flow.way == Way::Paired)
     }
 }
 

@@ -3,11 +3,18 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use protocol::target::Proto;
+
 use super::{rules::Cause, world::World};
 use crate::{Event, FlowId, FlowKey, FlowPhase, Gone, KnownEndpoint, KnownStamp, Refusal, Verdict};
 
-const REFUSALS: [Refusal; 4] =
-    [Refusal::Rst, Refusal::Prohibited, Refusal::HostUnreachable, Refusal::NetUnreachable];
+pub(super) const REFUSALS: [Refusal; 5] = [
+    Refusal::Rst,
+    Refusal::PortUnreachable,
+    Refusal::Prohibited,
+    Refusal::HostUnreachable,
+    Refusal::NetUnreachable,
+];
 
 /// What the shell remembers.
 #[derive(Default)]
@@ -15,6 +22,8 @@ pub(super) struct Shell {
     pub(super) frozen_until: Duration,
     verdicts: BTreeMap<FlowId, (Duration, Verdict)>,
     paired: BTreeMap<FlowId, FlowKey>,
+    /// What it will say along flows of datagrams, and when.
+    pub(super) answers: Vec<(Duration, FlowId, Vec<u8>)>,
     /// What it wrote down for a restart, a while ago.
     pub(super) endpoints: Vec<KnownEndpoint>,
     pub(super) stamps: Vec<KnownStamp>,
@@ -33,6 +42,7 @@ impl Shell {
     pub(super) fn restart(&mut self) {
         self.verdicts.clear();
         self.paired.clear();
+        self.answers.clear();
     }
 }
 
@@ -43,6 +53,7 @@ impl World {
             return;
         }
         self.hear_events();
+        self.rules.datagrams.check_ends(self.now);
         let now = self.now;
         let due: Vec<_> = self.shell.verdicts.extract_if(.., |_, (due, _)| *due <= now).collect();
         for (flow, (_, verdict)) in due {
@@ -51,11 +62,12 @@ impl World {
                 self.decide(flow, Verdict::Admit);
             }
         }
+        self.answer_late();
         self.accept();
         self.close();
     }
 
-    fn hear_events(&mut self) {
+    pub(super) fn hear_events(&mut self) {
         while let Some(event) = self.gate.tunnel.poll_event() {
             let text = format!("{event:?}");
             self.trace.note(self.now, "event", text.as_bytes(), || text.clone());
@@ -70,6 +82,9 @@ impl World {
                 if let Some(verdict) = self.draw_verdict() {
                     self.shell.verdicts.insert(flow, verdict);
                 }
+            }
+            Event::FlowGone { flow, why } if self.rules.datagrams.knows(flow) => {
+                self.rules.datagrams.gone(flow, why, self.now);
             }
             Event::FlowGone { flow, why } => {
                 self.rules.gone(flow);
@@ -91,7 +106,16 @@ impl World {
                 assert!(owner.is_some_and(|own| own.had_keys.contains(&key)), "a handshake of another's key");
             }
             Event::UnknownKey { .. } => {}
-            Event::DatagramFlowOpened { .. } | Event::Datagram { .. } => panic!("there is no room for one"),
+            Event::DatagramFlowOpened { flow, device, proto, key } => {
+                self.rules.opened_datagrams(flow, &device, (proto == Proto::Icmp, key), self.now);
+                if self.plan.stormy && self.dice.chance(100) {
+                    self.answer(flow, b"before the verdict");
+                }
+                if let Some(verdict) = self.draw_verdict() {
+                    self.shell.verdicts.insert(flow, verdict);
+                }
+            }
+            Event::Datagram { flow, payload } => self.hear_datagram(flow, payload),
         }
     }
 
@@ -109,8 +133,11 @@ impl World {
     }
 
     fn decide(&mut self, flow: FlowId, verdict: Verdict) {
-        let at = self.gate.at(self.now);
         self.trace.note(self.now, "decide", &flow.0.to_be_bytes(), || format!("{flow:?} {verdict:?}"));
+        if self.rules.datagrams.knows(flow) {
+            return self.decide_datagrams(flow, verdict);
+        }
+        let at = self.gate.at(self.now);
         let flows = self.gate.tunnel.flows();
         let device = flows.iter().find(|info| info.flow == flow).map(|info| info.device.clone());
         let waits = |info: &&crate::FlowInfo| {
@@ -208,6 +235,7 @@ impl World {
                 self.gate.tunnel.finished(flow, at);
             }
         }
+        self.end_datagrams(500);
         self.kernel.sockets.clear();
         self.settle();
     }

@@ -21,6 +21,7 @@ pub(super) struct Plan {
     pub(super) limits: Limits,
     pub(super) stormy: bool,
     pub(super) dials: usize,
+    pub(super) asks: usize,
     /// That the core is told the time late.
     pub(super) lateness: usize,
     /// See [`World::disturb`].
@@ -56,14 +57,14 @@ impl Plan {
                 resets_per_second: 20,
                 icmp_per_second: 5,
                 unknown_keys_per_second: 2,
-                // No flow of datagrams finds room: they are refused, and none may pass.
-                datagram_flows: 0,
-                datagram_flows_per_device: 0,
-                held_bytes: 0,
-                datagrams_per_device: 1,
+                datagram_flows: 4 * devices + up_to(100),
+                datagram_flows_per_device: 4 + up_to(40),
+                held_bytes: 200 + up_to(10_000),
+                datagrams_per_device: 1 + up_to(8),
             },
             stormy: true,
             dials: 20 + up_to(200),
+            asks: up_to(600),
             lateness: up_to(500),
             mischief,
         }
@@ -181,7 +182,8 @@ impl World {
     }
 
     fn freeze(&mut self) {
-        self.shell.frozen_until = self.now + Duration::from_millis(self.dice.of(500..20_000) as u64);
+        let longest = if self.dice.chance(200) { 50_000 } else { 20_000 };
+        self.shell.frozen_until = self.now + Duration::from_millis(self.dice.of(500..longest) as u64);
     }
 
     /// One flow, or all of a device; the shell need not have been told of them.

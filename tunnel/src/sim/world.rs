@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use protocol::target::Proto;
+
 use super::{
     device::{Device, Purpose, gateway_key},
     dice::Dice,
@@ -16,7 +18,7 @@ use super::{
     trace::{Log, Trace},
     wire::{self, Inner},
 };
-use crate::{Count, FlowPhase, Limits};
+use crate::{Count, FlowInfo, FlowPhase, Limits};
 
 /// How often devices, kernel and shell look at their timers.
 pub(super) const BEAT: Duration = Duration::from_millis(250);
@@ -147,6 +149,11 @@ impl World {
         device.client.handle_timeout(now);
         let mut out = Vec::new();
         device.beat(self.now, &mut out);
+        if self.plan.stormy && self.dice.chance(self.plan.asks) {
+            out.extend(device.ask(&mut self.dice));
+        } else if !self.plan.stormy {
+            out.extend(device.insist());
+        }
         for packet in out {
             gate::client_sends(&mut device.client, &packet, now);
         }
@@ -258,19 +265,31 @@ impl World {
     }
 
     fn check_bounds(&mut self) {
-        let flows = self.gate.tunnel.flows();
+        let (datagrams, flows): (Vec<_>, Vec<_>) =
+            self.gate.tunnel.flows().into_iter().partition(|flow| flow.proto != Proto::Tcp);
         assert!(flows.len() <= self.limits().flows);
+        assert!(datagrams.len() <= self.limits().datagram_flows);
         for device in &self.devices {
             let own = flows.iter().filter(|flow| flow.device == device.spec.device);
             let in_phase = |phase| own.clone().filter(|flow| flow.phase == phase).count();
             assert!(own.clone().count() <= 2 * self.limits().flows_per_device, "its own, and those it had");
             assert!(in_phase(FlowPhase::Held) <= self.limits().held_per_device);
             assert!(in_phase(FlowPhase::Admitted) <= self.limits().admitted_per_device);
+            self.check_quota(device, &datagrams);
         }
         let forced = self.gate.tunnel.counters().get(Count::Rehandshake);
         let most = u64::from(self.limits().rehandshakes_per_second) * (self.now.as_secs() + 2);
         assert!(forced <= most, "forced handshakes keep their rate");
         assert_eq!(self.gate.tunnel.counters().get(Count::SpecConflict), 0);
+    }
+
+    /// Each address of a device has its part of the table, and what holds has a part of that.
+    fn check_quota(&self, device: &Device, datagrams: &[FlowInfo]) {
+        let sources = device.sources();
+        let own = datagrams.iter().filter(|flow| sources.contains(&flow.key.device.ip()));
+        let own = own.filter(|flow| flow.device == device.spec.device);
+        assert!(own.clone().count() <= self.limits().datagram_flows_per_device);
+        assert!(own.filter(|flow| flow.phase == FlowPhase::Held).count() <= self.limits().held_per_device);
     }
 
     /// From here on nobody does harm and nothing is lost.
@@ -280,6 +299,7 @@ impl World {
         self.plan.lateness = 0;
         self.net.weather = Weather::FINE;
         self.shell.thaw();
+        self.end_datagrams(0);
         for device in &mut self.devices {
             device.enrolled = true;
             if !device.spec.keys.contains(&device.key) {
@@ -291,12 +311,12 @@ impl World {
     }
 
     fn proven(&self) -> bool {
-        self.devices.iter().all(|device| device.proven || device.hostile)
+        self.devices.iter().all(|device| is_proven(device) || device.hostile)
     }
 
     fn unproven(&self) -> String {
-        let late = self.devices.iter().filter(|device| !device.proven && !device.hostile);
-        late.map(|device| format!("{} {:?} ", device.spec.device, device.conns)).collect()
+        let late = self.devices.iter().filter(|device| !is_proven(device) && !device.hostile);
+        late.map(|device| format!("{} {:?} {:?} ", device.spec.device, device.conns, device.asker)).collect()
     }
 
     /// Everyone leaves without a word; the shell ends what it has; then only time passes.
@@ -317,6 +337,10 @@ impl World {
         );
         assert!(self.rules.is_idle(), "the shell holds on to a flow");
     }
+}
+
+fn is_proven(device: &Device) -> bool {
+    device.proven && device.asker.proven()
 }
 
 fn describe(flight: &Flight) -> String {
