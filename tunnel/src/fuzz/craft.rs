@@ -48,6 +48,13 @@ pub(super) fn icmp(src: IpAddr, dst: IpAddr, kind: u8, body: &[u8]) -> Vec<u8> {
     packet(Header { src, dst, protocol }, [&[kind, 0, 0, 0, 0, 0, 0, 0], body].concat())
 }
 
+/// An echo request.
+pub(super) fn echo(src: IpAddr, dst: IpAddr, identifier: u16, data: &[u8]) -> Vec<u8> {
+    let (kind, protocol) = if src.is_ipv4() { (8, 1) } else { (128, 58) };
+    let [high, low] = identifier.to_be_bytes();
+    packet(Header { src, dst, protocol }, [&[kind, 0, 0, 0, high, low], data].concat())
+}
+
 /// Up to four bytes of the packet become others; then its checksums are mended, or left wrong.
 pub(super) fn spoil(packet: &mut [u8], bytes: &mut Bytes<'_>) {
     let times = bytes.byte() % 5;

@@ -3,6 +3,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use protocol::target::Proto;
+
+use crate::FlowKey;
+
+/// What is said along a flow of datagrams.
+pub(super) type Said = (Proto, FlowKey, Vec<u8>);
+
 /// A TCP segment in a plain IP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Segment {
@@ -55,6 +62,63 @@ pub(super) fn segment(packet: &[u8]) -> Option<Segment> {
         seq: u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
         flags: head[13],
     })
+}
+
+/// What a device says in a datagram.
+pub(super) fn question(packet: &[u8]) -> Option<Said> {
+    let (src, dst, protocol, message) = plain(packet)?;
+    let (proto, [own, port], said) = datagram(protocol, message, [8, 128])?;
+    Some((proto, FlowKey { device: (src, own).into(), target: (dst, port).into() }, said.to_vec()))
+}
+
+/// What a target says in the message of a datagram.
+pub(super) fn answer(src: IpAddr, dst: IpAddr, protocol: u8, message: &[u8]) -> Option<Said> {
+    let (proto, [port, own], said) = datagram(protocol, message, [0, 129])?;
+    let (own, port) = if proto == Proto::Icmp { (port, own) } else { (own, port) };
+    Some((proto, FlowKey { device: (dst, own).into(), target: (src, port).into() }, said.to_vec()))
+}
+
+/// The ports and the payload of UDP; of an echo message of these types, identifier and zero, and the rest.
+fn datagram(protocol: u8, message: &[u8], [v4, v6]: [u8; 2]) -> Option<(Proto, [u16; 2], &[u8])> {
+    match (protocol, message) {
+        (17, [a, b, c, d, _, _, _, _, said @ ..]) => {
+            Some((Proto::Udp, [u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])], said))
+        }
+        (1 | 58, [kind, _, _, _, a, b, said @ ..]) if *kind == if protocol == 1 { v4 } else { v6 } => {
+            Some((Proto::Icmp, [u16::from_be_bytes([*a, *b]), 0], said))
+        }
+        _ => None,
+    }
+}
+
+/// A part of a packet that was cut in fragments.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fragment<'a> {
+    pub(super) src: IpAddr,
+    pub(super) dst: IpAddr,
+    pub(super) protocol: u8,
+    /// Bytes before it.
+    pub(super) at: usize,
+    pub(super) more: bool,
+    pub(super) bytes: &'a [u8],
+}
+
+pub(super) fn fragment(packet: &[u8]) -> Option<Fragment<'_>> {
+    let word = |at: usize| Some(u16::from_be_bytes(*packet.get(at..)?.first_chunk()?));
+    if packet.first()? >> 4 == 4 {
+        let address = |at: usize| Some(IpAddr::from(*packet.get(at..)?.first_chunk::<4>()?));
+        let (src, dst, protocol) = (address(12)?, address(16)?, *packet.get(9)?);
+        let (flags, bytes) = (word(6)?, packet.get(20..)?);
+        let fine = flags & 0x3fff != 0 && ones(&[packet.get(..20)?]) == 0xffff;
+        let (at, more) = (usize::from(flags & 0x1fff) * 8, flags & 0x2000 != 0);
+        fine.then_some(Fragment { src, dst, protocol, at, more, bytes })
+    } else {
+        let address = |at: usize| Some(IpAddr::from(*packet.get(at..)?.first_chunk::<16>()?));
+        let (src, dst, protocol) = (address(8)?, address(24)?, *packet.get(40)?);
+        let (flags, bytes) = (word(42)?, packet.get(48..)?);
+        let (at, more) = (usize::from(flags & !7), flags & 1 != 0);
+        (*packet.get(6)? == 44).then_some(Fragment { src, dst, protocol, at, more, bytes })
+    }
 }
 
 /// A destination that no policy may open: the machine itself, its link, groups, and what means nothing.

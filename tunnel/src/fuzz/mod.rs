@@ -5,6 +5,7 @@
 
 mod bytes;
 mod craft;
+mod device;
 mod judge;
 mod script;
 mod world;
@@ -13,7 +14,7 @@ use script::{Op, play};
 
 /// Datagrams of devices and strangers, whole, in trains, spoiled and replayed; devices come and go.
 pub fn datagram(bytes: &[u8]) {
-    play(bytes, false, &Op::ALL);
+    play(bytes, false, &Op::OUTSIDE);
 }
 
 /// Packets inside the sessions of two devices.
@@ -21,7 +22,24 @@ pub fn inner(bytes: &[u8]) {
     play(
         bytes,
         true,
-        &[Op::Packet, Op::Syn, Op::Verdict, Op::Packet, Op::Segment, Op::Time, Op::Accept, Op::End],
+        &[
+            Op::Packet,
+            Op::Syn,
+            Op::Verdict,
+            Op::Packet,
+            Op::Segment,
+            Op::Time,
+            Op::Accept,
+            Op::End,
+            Op::Ask,
+            Op::Verdict,
+            Op::Say,
+            Op::Ask,
+            Op::End,
+            Op::Time,
+            Op::Say,
+            Op::Unreachable,
+        ],
     );
 }
 
@@ -30,7 +48,24 @@ pub fn tun(bytes: &[u8]) {
     play(
         bytes,
         true,
-        &[Op::Kernel, Op::Syn, Op::Verdict, Op::Kernel, Op::Accept, Op::Answer, Op::End, Op::Time],
+        &[
+            Op::Kernel,
+            Op::Syn,
+            Op::Verdict,
+            Op::Kernel,
+            Op::Accept,
+            Op::Answer,
+            Op::End,
+            Op::Time,
+            Op::Ask,
+            Op::Verdict,
+            Op::Say,
+            Op::Kernel,
+            Op::Ask,
+            Op::Say,
+            Op::Unreachable,
+            Op::End,
+        ],
     );
 }
 

@@ -15,6 +15,15 @@ use super::{
 use crate::{Checksum, Offload, Refusal, Verdict};
 
 const STEPS: usize = 64;
+/// What goes in fragments.
+const LARGE: usize = 3000;
+const REFUSALS: [Refusal; 5] = [
+    Refusal::Rst,
+    Refusal::Prohibited,
+    Refusal::HostUnreachable,
+    Refusal::NetUnreachable,
+    Refusal::PortUnreachable,
+];
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 /// Every way of opening, going on and ending, and what no honest stack sends.
@@ -81,10 +90,17 @@ pub(super) enum Op {
     Time,
     /// Other devices are enrolled.
     Peers,
+    /// A device sends a datagram.
+    Ask,
+    /// The shell answers along a flow of datagrams.
+    Say,
+    /// The shell says that nothing answers there.
+    Unreachable,
 }
 
 impl Op {
-    pub(super) const ALL: [Self; 16] = [
+    /// What happens outside the tunnel, and enough of what happens inside.
+    pub(super) const OUTSIDE: [Self; 16] = [
         Self::Stranger,
         Self::Train,
         Self::Spoiled,
@@ -157,6 +173,16 @@ fn step(op: Op, world: &mut World, bytes: &mut Bytes<'_>) {
         Op::End => world.end(device, bytes.flag()),
         Op::Time => world.pass(Duration::from_millis(bytes.pick(&WAITS))),
         Op::Peers => world.enrol(bytes.byte()),
+        Op::Ask => {
+            let packet = question(bytes.pick(&world.sources(device)), bytes);
+            world.device_sends(device, &packet);
+        }
+        Op::Say => {
+            let mut said = bytes.take().to_vec();
+            said.resize(if device & 0x80 == 0 { said.len() } else { LARGE }, 7);
+            world.say(device, &said);
+        }
+        Op::Unreachable => world.unreachable(device, bytes.pick(&REFUSALS)),
     }
 }
 
@@ -180,6 +206,19 @@ fn segment(op: Op, nth: usize, world: &mut World, bytes: &mut Bytes<'_>) {
         craft::spoil(&mut packet, bytes);
         world.kernel_sends(offload(nth), &packet);
     }
+}
+
+/// A datagram that may open a flow, perhaps spoiled.
+fn question(src: IpAddr, bytes: &mut Bytes<'_>) -> Vec<u8> {
+    let (own, kind) = (port(bytes), bytes.byte());
+    let mut packet = match kind & 3 {
+        0 => craft::echo(src, target(src), own, bytes.take()),
+        _ => craft::udp(src, target(src), (own, 53), bytes.take()),
+    };
+    if kind & 0x80 != 0 {
+        craft::spoil(&mut packet, bytes);
+    }
+    packet
 }
 
 /// A packet of any kind, most often from one of `own`, perhaps spoiled.

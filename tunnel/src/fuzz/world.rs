@@ -1,6 +1,6 @@
 //! A gateway, its devices and a ledger of what it was told to admit. Every output is judged as it comes:
 //! - to the kernel goes only what a device sent, from its own address, along an admitted flow;
-//! - to a device goes only what the kernel sent along such a flow, or a refusal with right checksums;
+//! - to a device goes only what the kernel or the shell sent along such a flow, or a refusal;
 //! - datagrams go only to where some came from, and every packet of a device is passed or counted.
 
 use std::{
@@ -10,34 +10,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::{id::DeviceId, key::WgKey};
+use protocol::{id::DeviceId, target::Proto};
 
 use super::{
     craft,
-    judge::{self, RST},
+    device::{Device, ECHO, GATEWAY, GATEWAY_ADDRS, on_wire},
+    judge::{self, RST, Said},
 };
 use crate::{
-    Checksum, Config, CookieSecret, Count, Event, FlowId, FlowKey, Limits, Offload, PeerSpec, PrivateKey,
+    Checksum, Config, CookieSecret, Count, Event, FlowId, FlowKey, Limits, Offload, PrivateKey, Refusal,
     Shard, ToKernel, Tunnel, Verdict,
-    noise::{Kind, NoisePeer, Received, model::Model, model::ModelPeer},
+    noise::{Kind, NoisePeer, Received, model::Model},
 };
 
-const GATEWAY: WgKey = WgKey([200; 32]);
 const DEVICES: u8 = 2;
 /// Datagrams that a script can replay or spoil.
 const REMEMBERED: usize = 16;
 const MTU: usize = 1420;
-
-struct Device {
-    spec: PeerSpec,
-    peer: ModelPeer,
-    addr: SocketAddr,
-    enrolled: bool,
-    /// Every packet it ever sent.
-    said: HashSet<Vec<u8>>,
-    /// What the kernel sent to it while that was permitted.
-    owed: HashSet<Vec<u8>>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
@@ -51,7 +40,9 @@ enum Told {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     device: usize,
+    proto: Proto,
     key: FlowKey,
+    /// Of a SYN.
     isn: u32,
     told: Told,
 }
@@ -81,11 +72,13 @@ impl World {
             resets_per_second: 2,
             icmp_per_second: 2,
             rehandshakes_per_second: 2,
-            // No flow of datagrams finds room: they are refused, and none may pass.
-            datagram_flows: 0,
+            datagram_flows: 5,
+            datagram_flows_per_device: 4,
+            held_bytes: 500,
+            datagrams_per_device: 3,
             ..Limits::default()
         };
-        let gateway_addrs = vec![[100, 64, 0, 1].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 1].into()];
+        let gateway_addrs = GATEWAY_ADDRS.to_vec();
         let private_key = PrivateKey::new([200; 32]);
         let (cookies, shard) = (CookieSecret::new([9; 32], now), Shard::default());
         let noise = Model::new(GATEWAY, now, &cookies, limits.handshakes);
@@ -95,7 +88,7 @@ impl World {
         let (ledger, heard, remembered) = (BTreeMap::new(), HashSet::new(), Vec::new());
         let mut world = Self { now, tunnel, devices, ledger, heard, remembered };
         world.tunnel.set_offload(true);
-        world.tunnel.set_echo([[100, 64, 128, 7].into()].into());
+        world.tunnel.set_echo([ECHO.into()].into());
         world.enrol(0);
         world
     }
@@ -144,7 +137,7 @@ impl World {
             (Kind::of(datagram), datagram.get(16..datagram.len().max(32) - 16))
         {
             for device in &mut self.devices {
-                device.said.insert(on_wire(inner));
+                device.says(inner);
             }
         }
         let (before, known) = (self.count(Count::UnknownSession), self.tunnel.endpoints());
@@ -166,7 +159,8 @@ impl World {
         let (before, taken) = (self.counted(), self.taken());
         let sent = self.device_sends_all(device, &[packet.to_vec()]);
         if sent && !packet.is_empty() && judge::segment(packet).is_none() {
-            assert!(self.counted() > before, "a packet vanished: {packet:02x?}");
+            let waits = judge::question(packet).is_some_and(|said| self.is_held(&said));
+            assert!(waits || self.counted() > before, "a packet vanished: {packet:02x?}");
             assert_eq!(self.taken(), taken, "taken for a segment: {packet:02x?}");
         }
     }
@@ -178,7 +172,7 @@ impl World {
         for packet in packets {
             let mut out = vec![0; packet.len() + 256];
             let sender = &mut self.devices[at];
-            sender.said.insert(on_wire(packet));
+            sender.says(packet);
             let length = sender.peer.send(packet, &mut out, self.now);
             out.truncate(length);
             train.extend((length > 0).then_some(out));
@@ -199,7 +193,7 @@ impl World {
                 Told::Cut => segment.flags & RST != 0,
                 Told::Held => false,
             };
-            let flows = self.ledger.values().filter(|entry| entry.key == key);
+            let flows = self.ledger.values().filter(|entry| entry.key == key && entry.proto == Proto::Tcp);
             for entry in flows.filter(permits) {
                 self.devices[entry.device].owed.extend(pieces.iter().map(|piece| on_wire(piece)));
             }
@@ -212,7 +206,8 @@ impl World {
         let Some((id, entry)) = self.nth(nth) else { return };
         if entry.told == Told::Held {
             match verdict {
-                Verdict::Admit => self.tell(id, Told::Admitted),
+                Verdict::Admit if entry.proto == Proto::Tcp => self.tell(id, Told::Admitted),
+                Verdict::Admit => self.tell(id, Told::Live),
                 Verdict::Refuse(_) => drop(self.ledger.remove(&id)),
             }
         }
@@ -225,7 +220,8 @@ impl World {
         let Some((_, entry)) = self.nth(nth) else { return };
         if let Some(id) = self.tunnel.accepted(entry.key, entry.isn) {
             let paired = self.ledger.get(&id).expect("a pair is of a flow in the ledger");
-            assert_eq!((paired.key, paired.isn, paired.told), (entry.key, entry.isn, Told::Admitted));
+            let paired = (paired.proto, paired.key, paired.isn, paired.told);
+            assert_eq!(paired, (Proto::Tcp, entry.key, entry.isn, Told::Admitted));
             self.tell(id, Told::Live);
         }
         self.settle();
@@ -235,6 +231,9 @@ impl World {
     pub(super) fn end(&mut self, nth: usize, cut: bool) {
         let Some((id, entry)) = self.nth(nth) else { return };
         if !cut {
+            if entry.proto != Proto::Tcp && entry.told == Told::Live {
+                self.tell(id, Told::Cut);
+            }
             self.tunnel.finished(id, self.now);
         } else {
             match entry.told {
@@ -243,6 +242,26 @@ impl World {
             }
             self.tunnel.cut(id, self.now);
         }
+        self.settle();
+    }
+
+    /// The shell speaks along the nth flow, of datagrams or not.
+    pub(super) fn say(&mut self, nth: usize, said: &[u8]) {
+        let Some((id, entry)) = self.nth(nth) else { return };
+        let open = entry.proto != Proto::Tcp && entry.told == Told::Live;
+        if open {
+            self.devices[entry.device].answers.insert((entry.proto, entry.key, said.to_vec()));
+        }
+        self.tunnel.send_datagram(id, said, self.now);
+        assert!(open || self.tunnel.transmits().next().is_none(), "{entry:?} was answered");
+        self.settle();
+    }
+
+    pub(super) fn unreachable(&mut self, nth: usize, refusal: Refusal) {
+        let Some((id, entry)) = self.nth(nth) else { return };
+        let open = entry.proto != Proto::Tcp && entry.told == Told::Live;
+        self.tunnel.send_unreachable(id, refusal, self.now);
+        assert!(open || self.tunnel.transmits().next().is_none(), "{entry:?} was refused");
         self.settle();
     }
 
@@ -259,6 +278,12 @@ impl World {
     fn nth(&self, nth: usize) -> Option<(FlowId, Entry)> {
         let at = nth.checked_rem(self.ledger.len())?;
         self.ledger.iter().nth(at).map(|(id, entry)| (*id, *entry))
+    }
+
+    /// Whether a flow of datagrams waits for its verdict.
+    fn is_held(&self, (proto, key, _): &Said) -> bool {
+        let same = |entry: &Entry| (entry.proto, entry.key, entry.told) == (*proto, *key, Told::Held);
+        self.ledger.values().any(same)
     }
 
     fn tell(&mut self, id: FlowId, told: Told) {
@@ -357,7 +382,8 @@ impl World {
         let fits = |entry: &&Entry| {
             let device = &self.devices[entry.device];
             let passes = matches!(entry.told, Told::Admitted | Told::Live);
-            entry.key == key && passes && device.enrolled && device.said.contains(&on_wire(packet))
+            let of_tcp = entry.proto == Proto::Tcp;
+            entry.key == key && of_tcp && passes && device.enrolled && device.said.contains(&on_wire(packet))
         };
         let entry = self.ledger.values().find(fits);
         let entry = entry.unwrap_or_else(|| panic!("no admitted flow: {segment:?} in {:?}", self.ledger));
@@ -380,10 +406,7 @@ impl World {
         match event {
             Event::FlowOpened { flow, device, key, isn } => {
                 let at = self.at(&device);
-                assert!(self.devices[at].enrolled && self.devices[at].sources().contains(&key.device.ip()));
-                assert!(!judge::forbidden(key.target.ip()), "{key:?}");
-                let entry = Entry { device: at, key, isn, told: Told::Held };
-                assert!(self.ledger.insert(flow, entry).is_none(), "{flow:?} opened twice");
+                self.open(flow, Entry { device: at, proto: Proto::Tcp, key, isn, told: Told::Held });
             }
             Event::FlowGone { flow, .. } | Event::PermitExpired { flow } => {
                 assert!(self.ledger.remove(&flow).is_some(), "{flow:?} ended before it began");
@@ -393,54 +416,28 @@ impl World {
                 self.tunnel.send_udp(to, from, &payload, self.now);
             }
             Event::Handshake { .. } | Event::UnknownKey { .. } => {}
-            Event::DatagramFlowOpened { .. } | Event::Datagram { .. } => panic!("there is no room for one"),
+            Event::DatagramFlowOpened { flow, device, proto, key } => {
+                let entry = Entry { device: self.at(&device), proto, key, isn: 0, told: Told::Held };
+                let open = |old: &Entry| old.told != Told::Cut && (old.proto, old.key) == (proto, key);
+                assert!(proto != Proto::Tcp && !self.ledger.values().any(open), "two flows of {key:?}");
+                self.open(flow, entry);
+            }
+            Event::Datagram { flow, payload } => {
+                let entry = self.ledger.get(&flow).expect("a datagram is of a flow in the ledger");
+                let asked = self.devices[entry.device].asked.contains(&(entry.proto, entry.key, payload));
+                assert!(asked && entry.told == Told::Live, "passed on {entry:?}");
+            }
         }
+    }
+
+    fn open(&mut self, flow: FlowId, entry: Entry) {
+        let (device, key) = (&self.devices[entry.device], entry.key);
+        assert!(device.enrolled && device.sources().contains(&key.device.ip()), "{entry:?}");
+        assert!(!judge::forbidden(key.target.ip()), "{entry:?}");
+        assert!(self.ledger.insert(flow, entry).is_none(), "{flow:?} opened twice");
     }
 
     fn at(&self, id: &DeviceId) -> usize {
         self.devices.iter().position(|device| device.spec.device == *id).expect("an event is of a device")
     }
-}
-
-impl Device {
-    fn new(n: u8, now: Instant) -> Self {
-        let spec = PeerSpec {
-            device: format!("d{n}").parse().expect("an id"),
-            keys: vec![WgKey([n; 32])],
-            v4: [100, 64, 0, n + 1].into(),
-            v6: [0xfd00, 0, 0, 1, 0, 0, 0, u16::from(n) + 1].into(),
-        };
-        let peer = ModelPeer::new(spec.keys[0], GATEWAY, n.into(), now);
-        let (said, owed) = (HashSet::new(), HashSet::new());
-        Self { spec, peer, addr: ([198, 51, 100, n], 40_000).into(), enrolled: true, said, owed }
-    }
-
-    fn sources(&self) -> [IpAddr; 2] {
-        [self.spec.v4.into(), self.spec.v6.into()]
-    }
-
-    /// What came out of the tunnel: the kernel's along a flow of this device, or ours.
-    fn judge(&self, packet: &[u8]) {
-        let (src, dst, protocol, payload) = judge::plain(packet).expect("a device gets plain packets");
-        assert!(self.sources().contains(&dst), "for {dst}, not for {:?}", self.sources());
-        if self.owed.contains(&on_wire(packet)) {
-            return;
-        }
-        assert!(judge::checksums_hold(packet), "a wrong checksum: {packet:02x?}");
-        match protocol {
-            6 => assert!(payload.len() == 20 && payload[13] & RST != 0, "not permitted: {packet:02x?}"),
-            17 => assert!(payload[..2] == [0, 53] && src.to_string().ends_with(".1") || src.is_ipv6()),
-            _ => assert!(matches!(protocol, 1 | 58), "not permitted: {packet:02x?}"),
-        }
-    }
-}
-
-/// A packet but for what says only which it is: IPv4's identification, and so its header's checksum.
-fn on_wire(packet: &[u8]) -> Vec<u8> {
-    let mut packet = packet.to_vec();
-    if packet.first().is_some_and(|first| first >> 4 == 4) && packet.len() >= 20 {
-        packet[4..6].fill(0);
-        packet[10..12].fill(0);
-    }
-    packet
 }
