@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -22,7 +23,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, dial::Site, gateways, quic};
+use crate::{Config, dial::Site, gateways, quic, relay::Stalls};
+
+/// Flows to one address that may wait for it, of all devices together: 512 MiB at most.
+const STALLS: usize = 128;
 
 /// Why a connector does not start or reload.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,8 @@ pub(crate) struct Agent {
     pub cut: CancellationToken,
     /// A link was lost: perhaps the gateway has other addresses now.
     pub lost: Notify,
+    /// Targets that do not take what they are sent.
+    pub stalls: Stalls<IpAddr>,
     seats: Semaphore,
     refused: AtomicU64,
 }
@@ -87,6 +93,7 @@ impl Connector {
             site: watch::Sender::new(Arc::new(Site::here(config.targets)?)),
             cut: CancellationToken::new(),
             lost: Notify::new(),
+            stalls: Stalls::new(STALLS),
             seats: Semaphore::new(flows),
             refused: AtomicU64::new(0),
         });

@@ -107,11 +107,12 @@ async fn carry(
     };
     record.resolved = Some(address);
     wire::write(&mut stream.send, &Frame::Outcome(Outcome::Connected)).await?;
+    let places = agent.stalls.of(&address.ip());
     let ended = tokio::select! {
         biased;
         () = forbidden(&mut site, address) => Err(StreamEnd::NotAllowed),
         () = agent.cut.cancelled() => Err(StreamEnd::Leaving),
-        ended = relay::link(&mut socket, &mut stream, &record.traffic) => ended.map_err(end_of),
+        ended = relay::link(&mut socket, &mut stream, &record.traffic, &places) => ended.map_err(end_of),
     };
     Ok(conclude(stream, socket, ended))
 }
@@ -198,6 +199,7 @@ fn end_of(side: Side) -> StreamEnd {
     match side {
         Side::Near => StreamEnd::TargetReset,
         Side::Far => StreamEnd::Cut,
+        Side::Stuck => StreamEnd::Stuck,
     }
 }
 

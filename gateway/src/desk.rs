@@ -125,6 +125,7 @@ impl Desk {
             ("registered".to_owned(), self.live.len() as u64),
             ("sockets_unpaired".to_owned(), self.unpaired.load(Ordering::Relaxed)),
             ("dns_dropped".to_owned(), self.names.dropped()),
+            ("flows_stuck".to_owned(), self.flows.stuck()),
             ("datagrams_dropped".to_owned(), self.flows.datagrams_dropped()),
         ])
     }

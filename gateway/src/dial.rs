@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use connector::{
     dial::Site,
-    relay::{self, Side, Traffic},
+    relay::{self, Places, Side, Traffic},
 };
 use protocol::{id::ConnectorId, link::Outcome};
 use tokio::{
@@ -95,11 +95,18 @@ pub enum Upstream {
 }
 
 impl Upstream {
-    /// Copies between `device` and it until both have ended, or one was reset.
-    pub async fn relay(&mut self, device: &mut TcpStream, traffic: &Traffic) -> Result<(), Side> {
+    /// Copies between `device` and it until both have ended, or one was reset. Should the device not take
+    /// what comes over a connector, it goes on only in one of `places`; what we dialled holds no more than
+    /// the buffers of two sockets.
+    pub async fn relay(
+        &mut self,
+        device: &mut TcpStream,
+        traffic: &Traffic,
+        places: &Places,
+    ) -> Result<(), Side> {
         match self {
             Self::Tcp(direct) => direct.relay(device, traffic).await,
-            Self::Link(stream) => stream.relay(device, traffic).await,
+            Self::Link(stream) => stream.relay(device, traffic, places).await,
         }
     }
 

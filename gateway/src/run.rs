@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
+use connector::relay::Stalls;
 use netio::gateway_ns;
 use protocol::time::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -75,6 +76,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         names: names.clone(),
         pending: Pending::default(),
         denials: denials.clone(),
+        stalls: Stalls::new(flows::STALLS),
         descriptors: Descriptors::new(netio::limits::raise_nofile(), netio::limits::open()),
         draining,
     };

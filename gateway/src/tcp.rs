@@ -4,7 +4,7 @@
 
 use std::{os::fd::AsFd, time::Duration};
 
-use connector::relay::{Side, Traffic};
+use connector::relay::{Places, Side, Traffic};
 use netio::tcp::Liveness;
 use tokio::net::TcpStream;
 
@@ -29,6 +29,8 @@ pub enum End {
     DeviceReset,
     /// The upstream reset it or vanished.
     UpstreamReset,
+    /// The device does not read, and too many of its flows are like this one.
+    Stuck,
 }
 
 impl End {
@@ -39,6 +41,7 @@ impl End {
             Self::Cut => "cut",
             Self::DeviceReset => "device_reset",
             Self::UpstreamReset => "upstream_reset",
+            Self::Stuck => "stuck",
         }
     }
 }
@@ -55,15 +58,16 @@ pub struct Ended {
 }
 
 /// Copies until both sides have closed, one fails, or `cut` comes. A cut discards what is queued.
-pub async fn relay(mut device: TcpStream, mut upstream: Upstream, cut: &Cut) -> Ended {
+pub async fn relay(mut device: TcpStream, mut upstream: Upstream, places: &Places, cut: &Cut) -> Ended {
     let traffic = Traffic::default();
     let how = tokio::select! {
         biased;
         () = cut.token().cancelled() => End::Cut,
-        ended = upstream.relay(&mut device, &traffic) => match ended {
+        ended = upstream.relay(&mut device, &traffic, places) => match ended {
             Ok(()) => End::Closed,
             Err(Side::Near) => End::DeviceReset,
             Err(Side::Far) => End::UpstreamReset,
+            Err(Side::Stuck) => End::Stuck,
         },
     };
     if how != End::Closed {

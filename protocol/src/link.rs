@@ -406,6 +406,8 @@ codes! {
         NotAllowed = 0x05, "the site's rules forbid the target now";
         /// The peer does not keep to these words.
         Protocol = 0x06, "the peer broke the protocol";
+        /// The target does not take what it is sent.
+        Stuck = 0x07, "the target takes nothing, and too many flows to it wait";
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use connector::{
     key::LinkKey,
     quic,
-    relay::{self, Traffic},
+    relay::{self, Stalls, Traffic},
     wire::{self, FlowStream, FrameReader},
 };
 use protocol::{
@@ -51,7 +51,9 @@ async fn carry(mut client: TcpStream, link: Option<Connection>, target: SocketAd
     match link {
         Some(link) => {
             let mut stream = open(&link, target).await?;
-            let _ = relay::link(&mut client, &mut stream, &traffic).await;
+            // None of a measurement's flows stands still for long.
+            let places = Stalls::new(1).of(&());
+            let _ = relay::link(&mut client, &mut stream, &traffic, &places).await;
         }
         None => {
             let mut stream = TcpStream::connect(target).await?;

@@ -14,7 +14,7 @@ use tokio::{
     },
 };
 
-use super::{Side, Traffic, add, buffer::Buffer, finish};
+use super::{Places, Side, Traffic, add, buffer::Buffer, finish, stall::Stall};
 use crate::wire::FlowStream;
 
 /// Pieces taken from the link at a time, each as much as one packet carried.
@@ -22,12 +22,18 @@ const PIECES: usize = 64;
 /// Held for a socket that takes nothing, beside what QUIC's own window holds.
 const READ_AHEAD: usize = 256 * 1024;
 
-/// Copies until both sides have ended, or one was reset.
-pub async fn run(near: &mut TcpStream, far: &mut FlowStream, traffic: &Traffic) -> Result<(), Side> {
+/// Copies until both sides have ended, or one was reset; should `near` not take what comes, it goes on
+/// only in one of `places`.
+pub async fn run(
+    near: &mut TcpStream,
+    far: &mut FlowStream,
+    traffic: &Traffic,
+    places: &Places,
+) -> Result<(), Side> {
     let (mut from_near, mut to_near) = near.split();
     tokio::try_join!(
         forth(&mut from_near, &mut far.send, &traffic.forth),
-        back(&mut far.recv, &mut to_near, &traffic.back),
+        back(&mut far.recv, &mut to_near, &traffic.back, places),
     )?;
     Ok(())
 }
@@ -58,11 +64,19 @@ async fn forth(socket: &mut ReadHalf<'_>, link: &mut SendStream, count: &AtomicU
     }
 }
 
-async fn back(link: &mut RecvStream, socket: &mut WriteHalf<'_>, count: &AtomicU64) -> Result<(), Side> {
+async fn back(
+    link: &mut RecvStream,
+    socket: &mut WriteHalf<'_>,
+    count: &AtomicU64,
+    places: &Places,
+) -> Result<(), Side> {
+    let mut stall = Stall::new(places);
     let (mut ahead, mut pieces) = (Ahead::default(), [const { Bytes::new() }; PIECES]);
     loop {
         if ahead.bytes > 0 {
-            add(count, write_watching(link, socket, &mut ahead, &mut pieces).await?);
+            let written = write_watching(link, socket, (&mut ahead, &mut pieces), &mut stall).await?;
+            stall.took(written, ahead.bytes);
+            add(count, written);
         } else if ahead.ended {
             return finish(socket).await.map_err(|_| Side::Near);
         } else {
@@ -113,8 +127,8 @@ impl Ahead {
 async fn write_watching(
     link: &mut RecvStream,
     socket: &mut WriteHalf<'_>,
-    ahead: &mut Ahead,
-    pieces: &mut [Bytes; PIECES],
+    (ahead, pieces): (&mut Ahead, &mut [Bytes; PIECES]),
+    stall: &mut Stall<'_>,
 ) -> Result<usize, Side> {
     loop {
         let slices: [_; PIECES] =
@@ -127,6 +141,7 @@ async fn write_watching(
                 ahead.advance(written);
                 return Ok(written);
             }
+            () = stall.too_long() => return Err(Side::Stuck),
             read = link.read_chunks(pieces), if !ahead.ended && ahead.bytes < READ_AHEAD => {
                 ahead.push(read.map_err(|_| Side::Far)?, pieces);
             }

@@ -5,6 +5,7 @@
 
 mod buffer;
 mod link;
+mod stall;
 mod tcp;
 
 use std::{
@@ -14,15 +15,21 @@ use std::{
 
 use tokio::{io::AsyncWriteExt, net::tcp::WriteHalf};
 
-pub use self::{link::run as link, tcp::run as tcp};
+pub use self::{
+    link::run as link,
+    stall::{Places, Stalls},
+    tcp::run as tcp,
+};
 
-/// The side of a flow that was reset, or vanished.
+/// The side of a flow that ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The TCP connection named first.
+    /// The TCP connection named first was reset, or vanished.
     Near,
-    /// What it is connected with.
+    /// What it is connected with was.
     Far,
+    /// The TCP connection named first does not take what waits for it, and there is no place for such a flow.
+    Stuck,
 }
 
 /// Bytes carried so far.

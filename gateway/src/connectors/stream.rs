@@ -14,7 +14,7 @@ use std::{
 };
 
 use connector::{
-    relay::{self, Side, Traffic},
+    relay::{self, Places, Side, Traffic},
     wire::FlowStream,
 };
 use protocol::{id::ConnectorId, link::StreamEnd};
@@ -53,9 +53,15 @@ impl LinkStream {
         &self.connector
     }
 
-    /// Copies between `device` and it until both have ended, or one was reset.
-    pub async fn relay(&mut self, device: &mut TcpStream, traffic: &Traffic) -> Result<(), Side> {
-        relay::link(device, &mut self.stream, traffic).await?;
+    /// Copies between `device` and it until both have ended, or one was reset; should the device not take
+    /// what comes, it goes on only in one of `places`.
+    pub async fn relay(
+        &mut self,
+        device: &mut TcpStream,
+        traffic: &Traffic,
+        places: &Places,
+    ) -> Result<(), Side> {
+        relay::link(device, &mut self.stream, traffic, places).await?;
         (self.read_ended, self.write_ended) = (true, true);
         self.stream.conclude();
         Ok(())

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use connector::relay::Stalls;
 use protocol::{id::DeviceId, target::Proto};
 use tokio::{net::TcpStream, sync::watch};
 use tokio_util::task::TaskTracker;
@@ -44,6 +45,10 @@ use crate::{
 /// How long an admitted SYN may take to become an accepted socket; the data plane gives up after
 /// 30 s and says so, this is only the net below it.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Flows over connectors that a device may leave unread: a browser's worth of paused downloads, 128 MiB at
+/// most.
+pub const STALLS: usize = 32;
 
 /// Descriptors a flow needs: the device's socket; one to the target, unless a connector has it; for HTTP
 /// a socket pair as well.
@@ -72,6 +77,8 @@ pub struct Parts {
     pub pending: Pending,
     /// Counted denials.
     pub denials: Denials,
+    /// Devices that do not read.
+    pub stalls: Stalls<DeviceId>,
     /// The budget of descriptors.
     pub descriptors: Descriptors,
     /// `true` once the gateway is shutting down.
@@ -159,6 +166,11 @@ impl FlowSet {
     /// Descriptors in use, and how many may be.
     pub fn descriptors(&self) -> (u64, u64) {
         self.shell.0.descriptors.usage()
+    }
+
+    /// Flows that were reset because their device did not read them, nor too many others.
+    pub fn stuck(&self) -> u64 {
+        self.shell.0.stalls.reset()
     }
 
     /// Resolves when the last flow has ended.
@@ -254,11 +266,14 @@ impl Shell {
     }
 
     async fn relay(&self, flow: &Flow, socket: TcpStream, upstream: Upstream, row: &table::Row) {
-        let relay = tcp::relay(socket, upstream, row.cut());
+        let places = self.0.stalls.of(&flow.device);
+        let relay = tcp::relay(socket, upstream, &places, row.cut());
         let ended = self.cut_packets_first(flow, row.cut(), relay).await;
         match ended.how {
             End::Closed => self.0.data_plane.send(Command::Finished(flow.id)).await,
-            End::Cut | End::DeviceReset | End::UpstreamReset => self.cut_packets(flow, row.cut()).await,
+            End::Cut | End::DeviceReset | End::UpstreamReset | End::Stuck => {
+                self.cut_packets(flow, row.cut()).await;
+            }
         }
         let why = row.cut().why().map(Denied::to_string);
         tracing::info!(target: "flow", flow = flow.id.0, device = %flow.device, to = %flow.key.target,

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use connector::dial::Site;
+use connector::{dial::Site, relay::Stalls};
 use protocol::time::Timestamp;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -39,7 +39,8 @@ impl World {
         let (accepted, device) = pair().await;
         let cut = Cut::default();
         let watched = cut.clone();
-        let relay = tokio::spawn(async move { relay(accepted, upstream, &watched).await });
+        let relay =
+            tokio::spawn(async move { relay(accepted, upstream, &Stalls::new(1).of(&()), &watched).await });
         let mut world = Self { device, target, cut, relay };
         world.passes().await;
         world

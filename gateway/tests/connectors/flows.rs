@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::rig::{Agent, HANG, Rig, echo, listener, until};
-use connector::relay::{Side, Traffic};
+use connector::relay::{Side, Stalls, Traffic};
 use gateway::connectors::{LinkStream, OpenError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,7 +201,7 @@ async fn relayed(rig: &Rig) -> Relayed {
     let mut near = accepted.unwrap().0;
     let relay = tokio::spawn(async move {
         let traffic = Traffic::default();
-        let ended = flow.relay(&mut near, &traffic).await;
+        let ended = flow.relay(&mut near, &traffic, &Stalls::new(1).of(&())).await;
         (ended, traffic.forth(), traffic.back())
     });
     Relayed { device: device.unwrap(), target, relay }
