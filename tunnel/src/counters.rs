@@ -60,6 +60,8 @@ counts! {
     NoEndpoint = "no_endpoint",
     /// An output queue is full.
     QueueFull = "queue_full",
+    /// A packet dropped: too many wait for a session with that peer.
+    WaitingFull = "waiting_full",
     /// The event queue is full: an informative event is lost.
     EventLost = "event_lost",
     /// A datagram or packet given to the shard that it belongs to.

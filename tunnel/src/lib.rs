@@ -32,6 +32,7 @@ mod slab;
 mod testing;
 mod trains;
 mod tunnel;
+mod waiting;
 
 pub use config::{
     Config, CookieSecret, HandshakeLimits, KnownEndpoint, KnownStamp, Limits, PeerSpec, PrivateKey, Stamp,

@@ -23,6 +23,7 @@ use crate::{
     rng::Rng,
     shard::Shard,
     trains::Trains,
+    waiting::Waiting,
 };
 
 /// The longest packet the TUN may give us.
@@ -31,8 +32,6 @@ const LARGEST_PACKET: usize = 65_535 - DATA_OVERHEAD;
 const QUEUE_BYTES: usize = 4 << 20;
 /// How many flows' super-segments grow at a time.
 const OPEN: usize = 64;
-/// boringtun's queue of packets without a session is no longer than this.
-const FLUSH_LIMIT: usize = 256;
 
 /// How often cipher state looks at its timers (boringtun asks for at most 250 ms).
 const TICK: Duration = Duration::from_millis(250);
@@ -83,6 +82,7 @@ pub struct ClientStatus {
 /// wait until [`poll_timeout`](Self::poll_timeout) at the latest.
 pub struct Client {
     noise: Box<dyn NoisePeer>,
+    waiting: Waiting,
     to: Endpoint,
     keep_trying: bool,
     transmits: Trains,
@@ -112,6 +112,7 @@ impl Client {
     ) -> Self {
         let mut client = Self {
             noise,
+            waiting: Waiting::default(),
             to: Endpoint { socket: 0, addr: endpoint },
             keep_trying,
             transmits: Trains::new(QUEUE_BYTES),
@@ -227,7 +228,14 @@ impl Client {
             self.status.dropped += 1;
             return;
         };
-        let len = self.noise.send(packet, room, now);
+        let mut len = self.noise.send(packet, room, now);
+        if len == 0 {
+            if !self.waiting.push(None, packet) {
+                self.status.dropped += 1;
+                return;
+            }
+            len = self.noise.begin(room, now);
+        }
         self.status.sent += packet.len() as u64;
         if len > 0 {
             self.transmits.commit(self.to, len);
@@ -246,8 +254,12 @@ impl Client {
             Ticked::Send(len) => self.transmits.commit(self.to, len),
             // After 90 s without an answer the protocol gives up until there is something to send; who
             // wants keepalives wants to be connected, so we try again.
-            Ticked::Expired if self.keep_trying => self.initiate(now),
-            Ticked::Expired => {}
+            Ticked::Expired => {
+                self.waiting.clear();
+                if self.keep_trying {
+                    self.initiate(now);
+                }
+            }
         }
     }
 
@@ -282,13 +294,16 @@ impl Client {
 
     /// Sends what waited for a session.
     fn flush(&mut self, now: Instant) {
-        for _ in 0..FLUSH_LIMIT {
-            let Some(room) = self.transmits.room(LARGEST_PACKET + DATA_OVERHEAD) else { return };
-            let len = self.noise.flush(room, now);
+        while let Some(packet) = self.waiting.first() {
+            let Some(room) = self.transmits.room((packet.len() + DATA_OVERHEAD).max(HANDSHAKE_BYTES)) else {
+                return;
+            };
+            let len = self.noise.send(packet, room, now);
             if len == 0 {
                 return;
             }
             self.transmits.commit(self.to, len);
+            self.waiting.sent();
         }
     }
 }

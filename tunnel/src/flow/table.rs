@@ -48,7 +48,8 @@ pub(crate) enum OnSegment {
 /// What becomes of a segment of the kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outbound {
-    Pass(DeviceSlot),
+    /// Of the flow, unless it is to survive its cut.
+    Pass(DeviceSlot, Option<FlowId>),
     Drop(Count),
 }
 
@@ -224,12 +225,13 @@ impl Flows {
         let device = youngest.device;
         if youngest.phase() == FlowPhase::Closing {
             let news = tcp.has(RST) && !youngest.says_farewell_too(tcp);
-            return if news { Outbound::Pass(device) } else { Outbound::Drop(Count::TunClosing) };
+            return if news { Outbound::Pass(device, None) } else { Outbound::Drop(Count::TunClosing) };
         }
         let Some((slot, flow)) = self.passing_mut(slot) else { return Outbound::Drop(Count::TunNoFlow) };
+        let id = flow.id;
         flow.see_out(tcp, now);
         self.after_segment(slot, now);
-        Outbound::Pass(device)
+        Outbound::Pass(device, Some(id))
     }
 
     /// Takes the SYN out of its hold.

@@ -227,7 +227,7 @@ impl Pair {
         // The farewell's sequence number is the same, unless a FIN has moved it on.
         let same = self.youngest(key).is_some_and(|at| self.flows[at].heard_out && !self.flows[at].fin_out);
         let want = match (self.youngest(key).map(|at| self.flows[at].phase), self.passing(key)) {
-            (Some(FlowPhase::Closing), _) if flags & RST != 0 && !same => Outbound::Pass(device),
+            (Some(FlowPhase::Closing), _) if flags & RST != 0 && !same => Outbound::Pass(device, None),
             (Some(FlowPhase::Closing), _) => Outbound::Drop(Count::TunClosing),
             (Some(_), Some(at)) => {
                 let now = self.now;
@@ -237,8 +237,9 @@ impl Pair {
                 flow.fin_out |= flags & FIN != 0;
                 flow.heard_out = true;
                 flow.last_out = now;
+                let id = flow.id;
                 self.drop_if_reset(at);
-                Outbound::Pass(device)
+                Outbound::Pass(device, Some(id))
             }
             (_, None) | (None, _) => Outbound::Drop(Count::TunNoFlow),
         };

@@ -173,7 +173,10 @@ impl World {
             let mut out = vec![0; packet.len() + 256];
             let sender = &mut self.devices[at];
             sender.says(packet);
-            let length = sender.peer.send(packet, &mut out, self.now);
+            let length = match sender.peer.send(packet, &mut out, self.now) {
+                0 => sender.peer.begin(&mut out, self.now),
+                sent => sent,
+            };
             out.truncate(length);
             train.extend((length > 0).then_some(out));
         }

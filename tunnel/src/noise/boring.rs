@@ -70,7 +70,12 @@ struct Extras {
 }
 
 /// One `Tunn`: 11 KB, so never made for a peer at rest.
-pub(crate) struct BoringPeer(Tunn);
+pub(crate) struct BoringPeer {
+    tunn: Tunn,
+    /// Whether there is a session to send with: without one boringtun would keep the packet, and send it
+    /// when nobody wants that any more. Known, because asking costs a look at the clock.
+    session: bool,
+}
 
 impl BoringPeer {
     /// A client's only peer.
@@ -86,8 +91,15 @@ impl BoringPeer {
 
     fn new(own: &StaticSecret, peer: &WgKey, extras: Extras, index: u32, limiter: Arc<RateLimiter>) -> Self {
         let peer = PublicKey::from(peer.0);
-        Self(Tunn::new(own.clone(), peer, extras.preshared, extras.keepalive, index, Some(limiter)))
+        let Extras { preshared, keepalive } = extras;
+        let tunn = Tunn::new(own.clone(), peer, preshared, keepalive, index, Some(limiter));
+        Self { tunn, session: false }
     }
+}
+
+/// Whether boringtun would send, and not keep, what it is given.
+fn session(tunn: &Tunn) -> bool {
+    tunn.time_since_last_handshake().is_some()
 }
 
 /// The length of what is to be sent; zero for everything else.
@@ -115,7 +127,7 @@ impl NoisePeer for BoringPeer {
             return Received::Failed(Failure::Invalid);
         }
         let data = matches!(Kind::of(datagram), Some(Kind::Data(_)));
-        match self.0.decapsulate(Some(from), datagram, out) {
+        let received = match self.tunn.decapsulate(Some(from), datagram, out) {
             TunnResult::Done => Received::Nothing,
             TunnResult::WriteToNetwork(message) => Received::Reply(message.len()),
             TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
@@ -124,33 +136,67 @@ impl NoisePeer for BoringPeer {
             // For data, this error comes only after decryption.
             TunnResult::Err(WireGuardError::InvalidPacket) if data => Received::Garbage,
             TunnResult::Err(error) => Received::Failed(failure(&error)),
-        }
-    }
-
-    fn flush(&mut self, out: &mut [u8], _now: Instant) -> usize {
-        sent(&self.0.decapsulate(None, &[], out))
+        };
+        // It may have brought a session, but ended none.
+        self.session = self.session || session(&self.tunn);
+        received
     }
 
     fn send(&mut self, packet: &[u8], out: &mut [u8], _now: Instant) -> usize {
-        sent(&self.0.encapsulate(packet, out))
+        if self.session { sent(&self.tunn.encapsulate(packet, out)) } else { 0 }
+    }
+
+    fn begin(&mut self, out: &mut [u8], _now: Instant) -> usize {
+        sent(&self.tunn.format_handshake_initiation(out, false))
     }
 
     fn initiate(&mut self, out: &mut [u8], _now: Instant) -> usize {
-        sent(&self.0.format_handshake_initiation(out, true))
+        sent(&self.tunn.format_handshake_initiation(out, true))
     }
 
     fn tick(&mut self, out: &mut [u8], _now: Instant) -> Ticked {
-        match self.0.update_timers(out) {
+        let ticked = match self.tunn.update_timers(out) {
             TunnResult::WriteToNetwork(message) => Ticked::Send(message.len()),
             TunnResult::Err(WireGuardError::ConnectionExpired) => Ticked::Expired,
             TunnResult::Done
             | TunnResult::Err(_)
             | TunnResult::WriteToTunnelV4(..)
             | TunnResult::WriteToTunnelV6(..) => Ticked::Nothing,
-        }
+        };
+        self.session = session(&self.tunn);
+        ticked
     }
 
     fn has_session(&self, _now: Instant) -> bool {
-        self.0.stats().0.is_some()
+        self.session
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::start;
+
+    #[test]
+    fn boringtun_is_given_nothing_to_keep() {
+        let keys = [PrivateKey::new([1; 32]), PrivateKey::new([2; 32])];
+        let peer = |own: usize, other: usize| {
+            BoringPeer::client(&keys[own], &keys[other].public(), None, None, u32::try_from(own).unwrap())
+        };
+        let (mut ours, mut theirs) = (peer(0, 1), peer(1, 0));
+        let (now, from) = (start(), IpAddr::from([192, 0, 2, 1]));
+        let (mut a, mut b) = ([0; 256], [0; 256]);
+        assert_eq!(ours.send(b"too early", &mut a, now), 0);
+        let len = ours.begin(&mut a, now);
+        assert_eq!((len, ours.begin(&mut b, now)), (148, 0), "one is under way");
+        let Received::Reply(len) = theirs.receive(from, &a[..len], &mut b, now) else { panic!("no answer") };
+        assert_eq!(theirs.send(b"too early", &mut a, now), 0, "not before the initiator used it");
+        let Received::Reply(len) = ours.receive(from, &b[..len], &mut a, now) else { panic!("no session") };
+        assert_eq!(theirs.receive(from, &a[..len], &mut b, now), Received::Nothing);
+        for peer in [&mut ours, &mut theirs] {
+            assert!(peer.has_session(now));
+            assert!(matches!(peer.tunn.decapsulate(None, &[], &mut a), TunnResult::Done), "it kept a packet");
+            assert_eq!(peer.send(b"in time", &mut a, now), 7 + 32);
+        }
     }
 }

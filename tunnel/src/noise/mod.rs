@@ -127,10 +127,10 @@ pub(crate) trait Noise: Send {
 /// [`HANDSHAKE_BYTES`].
 pub(crate) trait NoisePeer: Send {
     fn receive(&mut self, from: IpAddr, datagram: &[u8], out: &mut [u8], now: Instant) -> Received;
-    /// The next of the packets that waited for a session; zero if none.
-    fn flush(&mut self, out: &mut [u8], now: Instant) -> usize;
-    /// Encrypts, or queues the packet and starts a handshake; zero if there is nothing to send.
+    /// Encrypts; zero, and nothing is kept, without a session.
     fn send(&mut self, packet: &[u8], out: &mut [u8], now: Instant) -> usize;
+    /// Starts a handshake; zero if one is under way.
+    fn begin(&mut self, out: &mut [u8], now: Instant) -> usize;
     /// Starts a handshake, even if one is under way.
     fn initiate(&mut self, out: &mut [u8], now: Instant) -> usize;
     fn tick(&mut self, out: &mut [u8], now: Instant) -> Ticked;

@@ -5,7 +5,6 @@
 //! and the limiter is the product's.
 
 use std::{
-    collections::VecDeque,
     hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
@@ -25,7 +24,6 @@ const RETRY: Duration = Duration::from_secs(5);
 const GIVE_UP: Duration = Duration::from_secs(90);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(15);
-const QUEUE: usize = 256;
 const COOKIE: Duration = Duration::from_secs(120);
 
 fn tag(parts: impl Hash) -> [u8; 8] {
@@ -100,7 +98,6 @@ pub(crate) struct ModelPeer {
     unanswered: Option<Instant>,
     owed: Option<Instant>,
     greatest: Option<Stamp>,
-    queue: VecDeque<Vec<u8>>,
     /// mac1 of the last handshake message, its index, and the cookie that came for one.
     proven: Option<([u8; 16], u32)>,
     cookie: Option<([u8; 16], Instant)>,
@@ -118,7 +115,6 @@ impl ModelPeer {
             unanswered: None,
             owed: None,
             greatest: None,
-            queue: VecDeque::new(),
             proven: None,
             cookie: None,
         }
@@ -261,20 +257,11 @@ impl NoisePeer for ModelPeer {
         }
     }
 
-    fn flush(&mut self, out: &mut [u8], now: Instant) -> usize {
-        if !self.has_session(now) {
-            return 0;
-        }
-        self.queue.pop_front().map_or(0, |packet| self.write_data(&packet, out, now))
+    fn send(&mut self, packet: &[u8], out: &mut [u8], now: Instant) -> usize {
+        if self.has_session(now) { self.write_data(packet, out, now) } else { 0 }
     }
 
-    fn send(&mut self, packet: &[u8], out: &mut [u8], now: Instant) -> usize {
-        if self.has_session(now) {
-            return self.write_data(packet, out, now);
-        }
-        if self.queue.len() < QUEUE {
-            self.queue.push_back(packet.to_vec());
-        }
+    fn begin(&mut self, out: &mut [u8], now: Instant) -> usize {
         if self.trying.is_some() { 0 } else { self.write_initiation(out, now) }
     }
 

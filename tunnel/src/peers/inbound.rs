@@ -17,8 +17,6 @@ use crate::{
 const INITIATION_INTERVAL: Duration = Duration::from_millis(20);
 /// How often one source makes us begin a handshake.
 const REHANDSHAKE_INTERVAL: Duration = Duration::from_secs(1);
-/// boringtun's queue of packets without a session is no longer than this.
-const FLUSH_LIMIT: usize = 256;
 
 /// What a datagram came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -273,16 +271,17 @@ impl Peers {
     /// Sends what waited for a session.
     fn flush(&mut self, slot: PeerSlot, to: Endpoint, io: &mut Io<'_>, now: Instant) {
         let Some(awake) = self.slots.get_mut(slot).and_then(|peer| peer.awake.as_mut()) else { return };
-        for _ in 0..FLUSH_LIMIT {
-            let Some(room) = io.transmits.room(self.largest) else {
+        while let Some(packet) = awake.waiting.first() {
+            let Some(room) = io.transmits.room((packet.len() + DATA_OVERHEAD).max(HANDSHAKE_BYTES)) else {
                 io.counters.add(Count::QueueFull);
                 return;
             };
-            let len = awake.noise.flush(room, now);
+            let len = awake.noise.send(packet, room, now);
             if len == 0 {
                 return;
             }
             io.transmits.commit(to, len);
+            awake.waiting.sent();
         }
     }
 

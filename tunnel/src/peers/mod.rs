@@ -27,11 +27,12 @@ use crate::{
     counters::Counters,
     devices::DeviceSlot,
     kernel::Kernel,
-    noise::{DATA_OVERHEAD, HANDSHAKE_BYTES, Noise, NoisePeer},
+    noise::{Noise, NoisePeer},
     rng::Rng,
     shard::{Enrolled, Handovers, Shard},
     slab::{Slab, Slot},
     trains::Trains,
+    waiting::Waiting,
 };
 
 use indices::Indices;
@@ -92,6 +93,8 @@ struct Awake {
     index: u32,
     /// When the last handshake message was sent or accepted.
     shaken: Instant,
+    /// What is sent with the next session.
+    waiting: Waiting,
 }
 
 impl Peer {
@@ -135,8 +138,6 @@ pub(crate) struct Peers {
     shard: Shard,
     /// Whose keys are the other shards'.
     enrolled: Arc<Enrolled>,
-    /// The longest datagram we send.
-    largest: usize,
 }
 
 /// The rate of forced handshakes over all peers.
@@ -146,12 +147,7 @@ struct Rehandshakes {
 }
 
 impl Peers {
-    pub(crate) fn new(
-        noise: Box<dyn Noise>,
-        (seed, shard): (u64, Shard),
-        limits: &Limits,
-        mtu: usize,
-    ) -> Self {
+    pub(crate) fn new(noise: Box<dyn Noise>, (seed, shard): (u64, Shard), limits: &Limits) -> Self {
         Self {
             noise,
             slots: Slab::new(),
@@ -165,7 +161,6 @@ impl Peers {
             },
             shard,
             enrolled: Arc::default(),
-            largest: (mtu + DATA_OVERHEAD).max(HANDSHAKE_BYTES),
         }
     }
 
@@ -282,7 +277,8 @@ impl Peers {
             if !std::mem::replace(&mut peer.ticked, true) {
                 self.ticks.add(slot, now);
             }
-            peer.awake = Some(Awake { noise: self.noise.peer(&peer.key, index, now), index, shaken: now });
+            let noise = self.noise.peer(&peer.key, index, now);
+            peer.awake = Some(Awake { noise, index, shaken: now, waiting: Waiting::default() });
         }
         peer.awake.as_mut()
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{ASLEEP_AFTER, Endpoint, Io, Peer, PeerSlot, Peers};
 use crate::{
     counters::Count,
+    event::FlowId,
     noise::{DATA_OVERHEAD, HANDSHAKE_BYTES, Kind, Ticked},
 };
 
@@ -27,16 +28,30 @@ impl Peers {
         with_endpoint.max_by_key(|&(heard, _)| heard).map(|(_, way)| way)
     }
 
-    /// Encrypts a packet; whether it is on its way.
-    pub(crate) fn send(&mut self, way: Way, packet: &[u8], io: &mut Io<'_>, now: Instant) -> bool {
+    /// Encrypts a packet, or lets it wait for a session, from which its flow's cut takes it back; whether
+    /// it is on its way.
+    pub(crate) fn send(
+        &mut self,
+        way: Way,
+        (of, packet): (Option<FlowId>, &[u8]),
+        io: &mut Io<'_>,
+        now: Instant,
+    ) -> bool {
         let Some(awake) = self.wake(way.peer, now) else { return false };
         let Some(room) = io.transmits.room((packet.len() + DATA_OVERHEAD).max(HANDSHAKE_BYTES)) else {
             io.counters.add(Count::QueueFull);
             return false;
         };
-        let len = awake.noise.send(packet, room, now);
-        if begins(room, len) {
-            awake.shaken = now;
+        let mut len = awake.noise.send(packet, room, now);
+        if len == 0 {
+            if !awake.waiting.push(of, packet) {
+                io.counters.add(Count::WaitingFull);
+                return false;
+            }
+            len = awake.noise.begin(room, now);
+            if len > 0 {
+                awake.shaken = now;
+            }
         }
         if len > 0 {
             io.transmits.commit(way.to, len);
@@ -45,6 +60,15 @@ impl Peers {
             peer.usage.sent += packet.len() as u64;
         }
         true
+    }
+
+    /// Takes back what of a flow waits for a session with any of these.
+    pub(crate) fn withdraw(&mut self, peers: &[PeerSlot], flow: FlowId) {
+        for &peer in peers {
+            if let Some(awake) = self.slots.get_mut(peer).and_then(|peer| peer.awake.as_mut()) {
+                awake.waiting.withdraw(flow);
+            }
+        }
     }
 
     /// Begins a handshake with the peer at `to`.

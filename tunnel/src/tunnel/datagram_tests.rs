@@ -380,3 +380,23 @@ fn the_first_fragment_of_a_datagram_is_refused_aloud() {
         assert!(world.events.is_empty());
     }
 }
+
+fn cut_while_an_answer_waits(mut world: World) {
+    let flow = live(&mut world, 0);
+    world.lose_session(0);
+    world.gateway.send_datagram(flow, b"late", world.now);
+    world.gateway.cut(flow, world.now);
+    world.settle();
+    assert_eq!(world.count(Count::Handshake), 2);
+    assert_eq!(errors(&mut world, 0), [(3, 13)], "only that it is prohibited");
+}
+
+#[test]
+fn an_answer_that_waits_for_a_session_is_not_sent_after_the_cut() {
+    cut_while_an_answer_waits(World::model(1));
+}
+
+#[test]
+fn an_answer_that_waits_for_a_session_is_not_sent_after_the_cut_over_boringtun() {
+    cut_while_an_answer_waits(World::boring(1));
+}

@@ -40,7 +40,7 @@ impl Tunnel {
         let packets = fragment::packets(ends, protocol, &message, self.mtu, answer.fragment_id);
         let mut sent = true;
         for packet in packets.ok_or(Count::AnswerUnsendable)? {
-            sent &= self.give_device(answer.device, &packet, now);
+            sent &= self.give_device_of(Some(id), answer.device, &packet, now);
         }
         if sent { Err(Count::DatagramOut) } else { Ok(()) }
     }

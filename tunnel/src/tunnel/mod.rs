@@ -117,7 +117,7 @@ impl Tunnel {
     pub(crate) fn with_noise(config: Config, noise: Box<dyn Noise>) -> Self {
         let Config { private_key: _, cookies: _, gateway_addrs, limits, seed, mtu, shard } = config;
         Self {
-            peers: Peers::new(noise, (seed, shard), &limits, mtu),
+            peers: Peers::new(noise, (seed, shard), &limits),
             devices: Devices::new(),
             flows: Flows::new(limits.clone(), shard),
             datagrams: Datagrams::new(limits.clone(), seed, shard),
@@ -257,11 +257,11 @@ impl Tunnel {
         let device = SocketAddr::new(ends.dst(), tcp.dst);
         match self.flows.segment_out(&FlowKey { device, target }, &tcp, now) {
             Outbound::Drop(reason) => return Err(reason),
-            Outbound::Pass(slot) => {
+            Outbound::Pass(slot, of) => {
                 let way = self.devices.get(slot).and_then(|device| self.peers.way(&device.peers));
                 let way = way.ok_or(Count::NoEndpoint)?;
                 while let Some(piece) = split.next() {
-                    if self.peers.send(way, piece, &mut self.out.io(), now) {
+                    if self.peers.send(way, (of, piece), &mut self.out.io(), now) {
                         self.out.counters.add(Count::PassedOut);
                     }
                 }
@@ -370,9 +370,14 @@ impl Tunnel {
 
     /// Encrypts for a device; whether the packet is on its way.
     fn give_device(&mut self, slot: DeviceSlot, packet: &[u8], now: Instant) -> bool {
+        self.give_device_of(None, slot, packet, now)
+    }
+
+    /// The same for a packet of a flow that may be cut.
+    fn give_device_of(&mut self, of: Option<FlowId>, slot: DeviceSlot, packet: &[u8], now: Instant) -> bool {
         let way = self.devices.get(slot).and_then(|device| self.peers.way(&device.peers));
         match way {
-            Some(way) => self.peers.send(way, packet, &mut self.out.io(), now),
+            Some(way) => self.peers.send(way, (of, packet), &mut self.out.io(), now),
             None => {
                 self.out.counters.add(Count::NoEndpoint);
                 false

@@ -9,13 +9,13 @@ use proptest::prelude::*;
 use protocol::{id::DeviceId, key::WgKey};
 
 use crate::{
-    Count, Event, FlowPhase, Gone, Limits, Refusal, Verdict,
+    Count, Event, FlowPhase, Gone, Limits, Offload, Refusal, Verdict,
     devices::{Device, DeviceSlot},
     packet::{
         Ends, Ip,
         icmp::{Icmp, tests::message},
         tcp::{
-            ACK, FIN, RST, SYN,
+            ACK, FIN, RST, SYN, Tcp,
             tests::{segment, syn},
         },
         udp::{Udp, datagram},
@@ -467,4 +467,34 @@ proptest! {
             world.pass(Duration::from_secs(u64::from(port)));
         }
     }
+}
+
+/// Two flows have data for a device whose session is lost; one of them is cut before there is another.
+fn cut_while_data_waits(mut world: World) {
+    let flow = world.connect(0, 4000, 100);
+    world.connect(0, 4001, 100);
+    world.lose_session(0);
+    for port in [4000, 4001, 4000] {
+        let mut data = segment(world.ends(0).reversed(), (22, port), 5001, 101, ACK, b"late");
+        world.gateway.handle_tun(Offload::NOTHING, &mut data, world.now);
+    }
+    world.gateway.cut(flow, world.now);
+    world.reply(0, 4000, 5005, 101, RST | ACK, &[]);
+    assert_eq!(world.count(Count::Handshake), 2);
+    let port_and_reset = |packet: &Vec<u8>| {
+        let tcp = Tcp::parse(Ip::parse(packet).unwrap().payload).unwrap();
+        (tcp.dst, tcp.has(RST))
+    };
+    let inbox: Vec<_> = world.devices[0].inbox.iter().map(port_and_reset).collect();
+    assert_eq!(inbox, [(4001, false), (4000, true)], "nothing of the flow but its reset");
+}
+
+#[test]
+fn what_waits_for_a_session_is_not_sent_after_the_cut() {
+    cut_while_data_waits(World::model(1));
+}
+
+#[test]
+fn what_waits_for_a_session_is_not_sent_after_the_cut_over_boringtun() {
+    cut_while_data_waits(World::boring(1));
 }

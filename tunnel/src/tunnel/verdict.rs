@@ -91,6 +91,7 @@ impl Tunnel {
     }
 
     pub(super) fn cut_one(&mut self, id: FlowId, now: Instant) {
+        self.withdraw(id);
         if self.close_datagrams(id, Refusal::Prohibited, now) {
             return self.out.counters.add(Count::DatagramFlowCut);
         }
@@ -104,6 +105,15 @@ impl Tunnel {
             OnCut::Nothing => return,
         }
         self.out.counters.add(Count::FlowCut);
+    }
+
+    /// Takes back what of the flow waits for a session.
+    fn withdraw(&mut self, id: FlowId) {
+        let device = self.flows.get(id).map(|flow| flow.device);
+        let device = device.or_else(|| self.datagrams.get(id).map(|flow| flow.device));
+        if let Some(device) = device.and_then(|slot| self.devices.get(slot)) {
+            self.peers.withdraw(&device.peers, id);
+        }
     }
 
     fn say_farewell(&mut self, flow: &Flow, now: Instant) {
