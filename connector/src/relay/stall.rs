@@ -18,11 +18,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Until then a flow that does not move needs no place: a Wi-Fi that comes back, a laptop lid. Within it
-/// a party without places makes us hold no more than the link delivers.
+/// Until then a flow that does not move needs no place: a Wi-Fi that comes back. Within it a party without
+/// places makes us hold no more than the link delivers.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Who takes this much within the patience is slow, but moves: 6.5 KB/s. (The kernel takes more when a
-/// third of its buffer is free: for who is slow, some 20 KB.)
+/// Who takes this much within the patience is slow, but moves: 6.5 KB/s. To hold more windows than it has
+/// places, a party must read as fast from each. (The kernel takes more when a third of its buffer is free:
+/// for who is slow, some 20 KB.)
 const ENOUGH: usize = 64 * 1024;
 
 /// How many flows each party may leave standing.

@@ -1,9 +1,10 @@
-//! What others hold back: an upstream that never reads, a connector that stands still, a gateway that
-//! may open no more files. Whoever does not depend on it is served, and all is well again afterwards.
+//! What others hold back: an upstream or a device that never reads, a connector that stands still, a
+//! gateway that may open no more files. Whoever does not depend on it is served, and all is well again afterwards.
 
 use std::{
-    io::{ErrorKind, Write},
-    net::{TcpListener, TcpStream},
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    thread,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +12,7 @@ use nix::sys::signal::Signal;
 use tests::{
     company::{DESK, ECHO, POUR},
     device::Device,
-    probe::echo,
+    probe::{Ending, echo},
     scene::{Plan, Scene},
     wait::eventually,
 };
@@ -19,6 +20,7 @@ use tests::{
 tests::tests![
     a_frozen_upstream_holds_nobody_up,
     a_frozen_connector_holds_nobody_up,
+    a_device_that_reads_nothing_keeps_a_few_flows_whole_and_loses_the_rest,
     out_of_descriptors_new_flows_are_refused_and_later_served,
 ];
 
@@ -79,6 +81,71 @@ fn a_frozen_connector_holds_nobody_up() -> Result<()> {
     scene.connector(&carrier)?.signal(Signal::SIGSTOP)?;
     fill(&mut flows)?;
     use_apps(&phone, 10)
+}
+
+/// Flows of one device that may stand unread.
+const PLACES: usize = 32;
+/// As many more.
+const BEYOND: usize = 8;
+/// More than all buffers behind the gateway's relay hold for a device that does not read.
+const STORY: usize = 2 << 20;
+
+/// Everyone who connects is told the same long story.
+fn tell(listener: &TcpListener) {
+    for mut stream in listener.incoming().flatten() {
+        thread::spawn(move || {
+            stream.write_all(&story())?;
+            stream.shutdown(Shutdown::Write)?;
+            // Whoever tells stays until the listener leaves, as its kernel does not for long.
+            stream.read(&mut [0])
+        });
+    }
+}
+
+fn story() -> Vec<u8> {
+    (0..STORY).map(|at| u8::try_from(at % 251).unwrap_or_default()).collect()
+}
+
+/// Through a connector, each flow that is not read fills a window of the gateway's.
+fn a_device_that_reads_nothing_keeps_a_few_flows_whole_and_loses_the_rest() -> Result<()> {
+    let scene = Scene::with(staff(&["fra-1"])?)?;
+    let listener = scene.world.servers.within(|| TcpListener::bind(("::", FROZEN)))?;
+    thread::spawn(move || tell(&listener));
+    let (laptop, phone) = (scene.device("laptop")?, scene.device("phone")?);
+    let mut download = phone.dial(&format!("{DESK}:{POUR}"))?;
+    let mut some = vec![0; 1 << 20];
+    download.read_exact(&mut some)?;
+
+    let dial = |_| laptop.dial(&format!("{DESK}:{FROZEN}"));
+    let flows = (0..PLACES + BEYOND).map(dial).collect::<Result<Vec<_>>>()?;
+    eventually("those beyond its places are reset", || {
+        (scene.status().ok()?["limits"]["flows_stuck"] == BEYOND).then_some(())
+    })?;
+    let log = scene.gateway.process()?;
+    eventually("each has its line", || {
+        (log.text().matches("end=\"stuck\"").count() == BEYOND).then_some(())
+    })?;
+    download.read_exact(&mut some).context("another device's download goes on")?;
+    use_apps(&laptop, 3)?;
+
+    let ends = flows.into_iter().map(read_story).collect::<Result<Vec<_>>>()?;
+    let whole = ends.iter().filter(|&&ending| ending == Ending::Clean).count();
+    assert_eq!((whole, ends.len() - whole), (PLACES, BEYOND), "whole, and reset");
+    assert_eq!(scene.status()?["limits"]["flows_stuck"], BEYOND);
+    Ok(())
+}
+
+/// How the flow ends; if it does so cleanly, nothing of the story may be missing.
+fn read_story(mut flow: TcpStream) -> Result<Ending> {
+    let mut read = Vec::new();
+    match flow.read_to_end(&mut read) {
+        Ok(_) => {
+            ensure!(read == story(), "{} bytes of {STORY}", read.len());
+            Ok(Ending::Clean)
+        }
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(Ending::Reset),
+        Err(error) => Err(error).context("reading a story"),
+    }
 }
 
 /// A hard limit that leaves room for a few flows only.
