@@ -24,7 +24,7 @@ use tunnel::{CookieSecret, Event, Gone, Limits, PeerSpec, PrivateKey, Shard, Tun
 
 use crate::{
     access::DenyReason,
-    config::{Config, Namespace},
+    config::{Config, MAX_SHARDS, Namespace},
     connectors::{LinkKey, Registry},
     dataplane::{self, DataPlane, Divided, Part, Shards},
     denials::Denials,
@@ -143,6 +143,9 @@ struct Net {
     listeners: Vec<std::net::TcpListener>,
     notes: Vec<String>,
 }
+
+/// What the configuration allows has sockets and a queue.
+const _: () = assert!(MAX_SHARDS <= netio::shards::MAX_SHARDS);
 
 fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Running, Net)> {
     let shards = Shards::new(config.gateway.shards(), config.tunnel.v4().network());

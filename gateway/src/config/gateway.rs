@@ -6,7 +6,6 @@ use std::{
     path::PathBuf,
 };
 
-use netio::shards::MAX_SHARDS;
 use protocol::{
     config::{Secret, Section},
     key::WgKey,
@@ -62,6 +61,9 @@ pub enum Namespace {
     /// The gateway's own: in a container with NET_ADMIN.
     Own,
 }
+
+/// The most data-plane threads; as many as `netio` steers to.
+pub const MAX_SHARDS: u8 = 16;
 
 const NAMESPACES: [(&str, Namespace); 2] = [("private", Namespace::Private), ("own", Namespace::Own)];
 

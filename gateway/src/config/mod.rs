@@ -37,7 +37,7 @@ pub use self::{
     device::Devices,
     directory::{DeviceRecord, Directory, load as load_directory},
     dns::Dns,
-    gateway::{Gateway, Namespace},
+    gateway::{Gateway, MAX_SHARDS, Namespace},
     policy::Policies,
     site::Sites,
     tunnel::{Part, Tunnel},
