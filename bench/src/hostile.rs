@@ -25,7 +25,10 @@ use crate::{
     figures::Series,
     grid::Grid,
     load::{self, Done, Page, SINK},
-    tunnel::{Daemon, place},
+    tunnel::{
+        Daemon,
+        place::{self, Setting},
+    },
 };
 
 /// How it is measured.
@@ -81,8 +84,8 @@ const NOBODY: u16 = 9;
 pub fn measure(options: &Options) -> Result<String> {
     let scratch = Host::new("scratch", std::path::Path::new(HOME))?;
     let daemon = Daemon::new(&scratch, &options.wireguard_go)?;
-    let (ours, contenders) = place::doorward(0, &daemon)?;
-    let (other, _) = place::forwarding(1, daemon.version.clone(), &daemon, &daemon)?;
+    let (ours, contenders) = place::doorward(0, &daemon, Setting::default())?;
+    let (other, _) = place::forwarding(1, daemon.version.clone(), &daemon, &daemon, Setting::default())?;
     let contender = contenders.first().context("our gateway")?;
     let measured = ours.clients.first().context("a client")?;
     let here = Flooded { host: ours.clients.get(1).context("a second client")?, server: contender.server };

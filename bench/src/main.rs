@@ -119,7 +119,8 @@ impl What {
         match self {
             Self::Peers(options) => options.open_files(),
             Self::Restart { .. } | Self::Failover { .. } | Self::Revoke { .. } | Self::Policy { .. } => 0,
-            Self::Tunnel(_) | Self::Relay(_) | Self::Hostile(_) => 0,
+            Self::Tunnel(options) => options.open_files(),
+            Self::Relay(_) | Self::Hostile(_) => 0,
         }
     }
 }

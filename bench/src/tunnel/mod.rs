@@ -10,9 +10,9 @@ use std::{net::TcpStream, path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use clap::Args;
 pub use end::Daemon;
-use place::{Contender, Place};
+use place::{Contender, Place, Setting};
 // Without the colons it would be this file's own tests.
-use ::tests::{host::Host, sandbox::HOME};
+use ::tests::{host::Host, sandbox::HOME, wan::LOSSY};
 
 use crate::{
     cpu::Watched,
@@ -41,7 +41,30 @@ pub struct Options {
     /// Idle connections beside the small requests, in steps
     #[arg(long, value_delimiter = ',', default_value = "0,1000,10000")]
     idle: Vec<usize>,
+    /// Data-plane threads of our gateway; it chooses if not given
+    #[arg(long)]
+    shards: Option<u8>,
+    /// Only bulk, with 40 ms, 0.3 % loss and 200 Mbit/s between clients and gateways
+    #[arg(long)]
+    lossy: bool,
 }
+
+impl Options {
+    /// Files a process of this bench has open at most: two for each connection through our gateway.
+    pub fn open_files(&self) -> u64 {
+        let idle = self.idle.iter().max().copied().unwrap_or_default();
+        2 * idle as u64 + OTHER_FILES
+    }
+
+    fn setting(&self) -> Setting {
+        Setting { shards: self.shards, between: self.lossy.then_some(LOSSY) }
+    }
+}
+
+/// What else a process opens, and the tenth that our gateway keeps free.
+const OTHER_FILES: u64 = 6000;
+/// Over a lossy path a figure takes this long at least.
+const LOSSY_TIME: Duration = Duration::from_secs(8);
 
 /// Clients that ask for pages, or open connections, at once.
 const AT_ONCE: usize = 16;
@@ -50,6 +73,10 @@ const AT_ONCE: usize = 16;
 pub fn measure(options: &Options) -> Result<String> {
     let time = Duration::from_secs(options.seconds);
     let (places, contenders, mut bulk) = set_up(options)?;
+    if options.lossy {
+        lossy(options, &places, &contenders, &mut bulk)?;
+        return Ok(format!("{bulk}\n\n{}", bulk.ratios(BASE)));
+    }
     let mut small = Grid::default();
     for round in 0..options.rounds {
         eprintln!("round {} of {}", round + 1, options.rounds);
@@ -71,8 +98,27 @@ pub fn measure(options: &Options) -> Result<String> {
         drop(kept);
         places.iter().for_each(|place| place.services.forget_idle());
     }
-    let base = "doorward";
-    Ok(format!("{bulk}\n\n{}\n{small}\n\n{}", bulk.ratios(base), small.ratios(base)))
+    Ok(format!("{bulk}\n\n{}\n{small}\n\n{}", bulk.ratios(BASE), small.ratios(BASE)))
+}
+
+/// What the others are compared with.
+const BASE: &str = "doorward";
+
+/// What a connection of each carries.
+fn lossy(options: &Options, places: &[Place], contenders: &[Contender], grid: &mut Grid) -> Result<()> {
+    let time = LOSSY_TIME.max(Duration::from_secs(options.seconds));
+    for round in 0..options.rounds {
+        eprintln!("round {} of {}", round + 1, options.rounds);
+        for contender in contenders {
+            let client = client(places, contender)?;
+            let megabits = |moved: Moved| moved.gigabits() * 1e3;
+            let up = load::up(client, contender.service(SINK)?, time)?;
+            grid.add(&contender.name, "up Mbit/s", megabits(up));
+            let down = load::down(client, contender.service(POUR)?, time)?;
+            grid.add(&contender.name, "down Mbit/s", megabits(down));
+        }
+    }
+    Ok(())
 }
 
 fn set_up(options: &Options) -> Result<(Vec<Place>, Vec<Contender>, Grid)> {
@@ -83,12 +129,14 @@ fn set_up(options: &Options) -> Result<(Vec<Place>, Vec<Contender>, Grid)> {
     let client = options.client.as_ref().or(go.last()).context("no client")?;
     let client = Daemon::new(&scratch, client)?;
     grid.note(format!("Clients of everybody: {}.", client.version));
-    let (place, mut contenders) = place::doorward(0, &client).context("setting up doorward")?;
+    let (place, mut contenders) =
+        place::doorward(0, &client, options.setting()).context("setting up doorward")?;
     let mut places = vec![place];
     for path in go.iter().chain(&options.boringtun) {
         let daemon = Daemon::new(&scratch, path)?;
-        let (place, own) = place::forwarding(places.len(), daemon.version.clone(), &daemon, &client)
-            .with_context(|| format!("setting up {}", daemon.version))?;
+        let (place, own) =
+            place::forwarding(places.len(), daemon.version.clone(), &daemon, &client, options.setting())
+                .with_context(|| format!("setting up {}", daemon.version))?;
         places.push(place);
         contenders.extend(own);
     }

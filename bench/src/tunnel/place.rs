@@ -14,6 +14,7 @@ use ::tests::{
     scene::{Plan, Scene},
     services,
     wait::eventually,
+    wan::{Path, Wan},
     world::World,
 };
 
@@ -88,6 +89,27 @@ impl Contender {
     }
 }
 
+/// How places are set up, beside who is in them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setting {
+    /// Our gateway's data-plane threads, if not as many as it chooses.
+    pub shards: Option<u8>,
+    /// What is between clients and gateways.
+    pub between: Option<Path>,
+}
+
+impl Setting {
+    /// Where clients find the gateway of this world, and the path there.
+    fn way(self, world: &World) -> Result<(&'static str, Option<Wan>)> {
+        let Some(path) = self.between else { return Ok(("10.77.0.1:51820", None)) };
+        let (listen, to) = (WAN.parse()?, "10.77.0.1:51820".parse()?);
+        Ok((WAN, Some(world.gw.within(|| Wan::start(listen, to, path).context("the path"))?)))
+    }
+}
+
+/// Where the path to a gateway begins.
+const WAN: &str = "10.77.0.1:52820";
+
 /// A world with clients that are up. What it holds is kept running.
 pub struct Place {
     /// The clients.
@@ -98,11 +120,13 @@ pub struct Place {
     _nginx: Process,
     _scene: Option<Scene>,
     _world: Option<World>,
+    _wan: Option<Wan>,
 }
 
 /// Our gateway with a connector, and its two contenders.
-pub fn doorward(place: usize, client: &Daemon) -> Result<(Place, Vec<Contender>)> {
+pub fn doorward(place: usize, client: &Daemon, setting: Setting) -> Result<(Place, Vec<Contender>)> {
     let mut plan = Plan::new()?;
+    plan.company.shards = setting.shards;
     plan.company.more = MORE.to_owned();
     for (number, name) in [(SECOND, "second"), (13, "third")] {
         plan.company.machines.push(Machine::new(name, "corp/alice", number)?);
@@ -110,11 +134,12 @@ pub fn doorward(place: usize, client: &Daemon) -> Result<(Place, Vec<Contender>)
     let scene = Scene::with(plan)?;
     second_leg(&scene.world)?;
     let gateway = public_key(&scene.device_text("laptop")?)?;
+    let (endpoint, wan) = setting.way(&scene.world)?;
     let (mut clients, mut ends) = (Vec::new(), Vec::new());
     for name in ["laptop", "second", "third"] {
         let machine = scene.company.machine(name)?;
         let host = scene.world.device(name, machine.number)?;
-        let peer = Peer { key: &gateway, allowed: ROUTES, endpoint: Some("10.77.0.1:51820") };
+        let peer = Peer { key: &gateway, allowed: ROUTES, endpoint: Some(endpoint) };
         let address = format!("100.64.0.{}/32", machine.number);
         ends.push(End::start(&host, client, &machine.key, &address, 51820, &[peer])?);
         clients.push(host);
@@ -141,7 +166,7 @@ pub fn doorward(place: usize, client: &Daemon) -> Result<(Place, Vec<Contender>)
     let services = Services::start(&scene.world.servers)?;
     let nginx = services::nginx(&scene.world.servers, PAGE)?;
     finish(
-        Place { clients, services, _ends: ends, _nginx: nginx, _scene: Some(scene), _world: None },
+        Place { clients, services, _ends: ends, _nginx: nginx, _scene: Some(scene), _world: None, _wan: wan },
         contenders,
     )
 }
@@ -152,6 +177,7 @@ pub fn forwarding(
     name: String,
     gateway: &Daemon,
     client: &Daemon,
+    setting: Setting,
 ) -> Result<(Place, Vec<Contender>)> {
     let world = World::new()?;
     second_leg(&world)?;
@@ -165,10 +191,11 @@ pub fn forwarding(
         peers.map(|(key, address)| Peer { key: &key.public, allowed: address, endpoint: None }).collect();
     let end = End::start(&world.gw, gateway, &own, "100.64.0.1/32", 51820, &peers)?;
     let watched = vec![("gateway", Watched::new(end.id())?)];
+    let (endpoint, wan) = setting.way(&world)?;
     let (mut clients, mut ends) = (Vec::new(), vec![end]);
     for ((number, key), address) in NUMBERS.into_iter().zip(&keys).zip(&addresses) {
         let host = world.device(&format!("client{number}"), number)?;
-        let peer = Peer { key: &own.public, allowed: ROUTES, endpoint: Some("10.77.0.1:51820") };
+        let peer = Peer { key: &own.public, allowed: ROUTES, endpoint: Some(endpoint) };
         ends.push(End::start(&host, client, key, address, 51820, &[peer])?);
         clients.push(host);
     }
@@ -177,7 +204,7 @@ pub fn forwarding(
     let services = Services::start(&world.servers)?;
     let nginx = services::nginx(&world.servers, PAGE)?;
     finish(
-        Place { clients, services, _ends: ends, _nginx: nginx, _scene: None, _world: Some(world) },
+        Place { clients, services, _ends: ends, _nginx: nginx, _scene: None, _world: Some(world), _wan: wan },
         contenders,
     )
 }
