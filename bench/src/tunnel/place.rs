@@ -102,6 +102,7 @@ impl Setting {
     /// Where clients find the gateway of this world, and the path there.
     fn way(self, world: &World) -> Result<(&'static str, Option<Wan>)> {
         let Some(path) = self.between else { return Ok(("10.77.0.1:51820", None)) };
+        plain(&world.servers)?;
         let (listen, to) = (WAN.parse()?, "10.77.0.1:51820".parse()?);
         Ok((WAN, Some(world.gw.within(|| Wan::start(listen, to, path).context("the path"))?)))
     }
@@ -120,7 +121,7 @@ pub struct Place {
     _nginx: Process,
     _scene: Option<Scene>,
     _world: Option<World>,
-    _wan: Option<Wan>,
+    wan: Option<Wan>,
 }
 
 /// Our gateway with a connector, and its two contenders.
@@ -166,7 +167,7 @@ pub fn doorward(place: usize, client: &Daemon, setting: Setting) -> Result<(Plac
     let services = Services::start(&scene.world.servers)?;
     let nginx = services::nginx(&scene.world.servers, PAGE)?;
     finish(
-        Place { clients, services, _ends: ends, _nginx: nginx, _scene: Some(scene), _world: None, _wan: wan },
+        Place { clients, services, _ends: ends, _nginx: nginx, _scene: Some(scene), _world: None, wan },
         contenders,
     )
 }
@@ -204,7 +205,7 @@ pub fn forwarding(
     let services = Services::start(&world.servers)?;
     let nginx = services::nginx(&world.servers, PAGE)?;
     finish(
-        Place { clients, services, _ends: ends, _nginx: nginx, _scene: None, _world: Some(world), _wan: wan },
+        Place { clients, services, _ends: ends, _nginx: nginx, _scene: None, _world: Some(world), wan },
         contenders,
     )
 }
@@ -225,10 +226,21 @@ fn roomy(host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// Over a path that loses, a host's congestion control counts for more than who carries. Linux has CUBIC
+/// unless told otherwise, and a namespace may be refused it where the machine has been told: then Reno,
+/// which is the same at such rates (RFC 9438 §4.3).
+fn plain(host: &Host) -> Result<()> {
+    let choose = |name: &str| host.sh("sysctl", &["-qw", &format!("net.ipv4.tcp_congestion_control={name}")]);
+    choose("cubic").or_else(|_| choose("reno")).map(drop)
+}
+
 /// Waits until every client reaches every contender's server.
 fn finish(place: Place, contenders: Vec<Contender>) -> Result<(Place, Vec<Contender>)> {
     for client in &place.clients {
         roomy(client)?;
+        if place.wan.is_some() {
+            plain(client)?;
+        }
         for contender in &contenders {
             let greet = contender.service(GREET)?;
             eventually(&format!("{} reaches {}", client.name(), contender.name), || {
