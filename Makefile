@@ -51,7 +51,7 @@ lint: ## formatting and clippy, warnings are errors
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --lib -p protocol -p tunnel -p connector -p device -p gateway -- --cfg fuzzing -D warnings
+	cargo clippy --lib -p protocol -p tunnel -p netio -p connector -p device -p gateway -- --cfg fuzzing -D warnings
 	cargo clippy --lib -p gateway --manifest-path fuzz/Cargo.toml --target-dir $(TARGET) -- --cfg fuzzing -D warnings
 
 fmt: ## formats the sources

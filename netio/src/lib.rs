@@ -5,6 +5,8 @@
 
 pub mod device_ns;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod gateway_ns;
 pub mod helper;
 mod keeper;
