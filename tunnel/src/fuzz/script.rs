@@ -175,7 +175,7 @@ fn step(op: Op, world: &mut World, bytes: &mut Bytes<'_>) {
         Op::Peers => world.enrol(bytes.byte()),
         Op::Ask => {
             let packet = question(bytes.pick(&world.sources(device)), bytes);
-            world.device_sends(device, &packet);
+            world.device_asks(device, &packet, device & 0x80 != 0);
         }
         Op::Say => {
             let mut said = bytes.take().to_vec();

@@ -54,6 +54,8 @@ pub(super) struct World {
     ledger: BTreeMap<FlowId, Entry>,
     heard: HashSet<SocketAddr>,
     remembered: Vec<Vec<u8>>,
+    /// Whether the shell leaves its events where they are.
+    deaf: bool,
 }
 
 impl World {
@@ -86,7 +88,7 @@ impl World {
         let tunnel = Tunnel::with_noise(config, Box::new(noise));
         let devices = (1..=DEVICES).map(|n| Device::new(n, now)).collect();
         let (ledger, heard, remembered) = (BTreeMap::new(), HashSet::new(), Vec::new());
-        let mut world = Self { now, tunnel, devices, ledger, heard, remembered };
+        let mut world = Self { now, tunnel, devices, ledger, heard, remembered, deaf: false };
         world.tunnel.set_offload(true);
         world.tunnel.set_echo([ECHO.into()].into());
         world.enrol(0);
@@ -155,11 +157,18 @@ impl World {
         self.settle();
     }
 
+    /// If it is `unheard`, what comes of it waits until the shell did something else.
+    pub(super) fn device_asks(&mut self, device: usize, packet: &[u8], unheard: bool) {
+        self.deaf = unheard;
+        self.device_sends(device, packet);
+        self.deaf = false;
+    }
+
     pub(super) fn device_sends(&mut self, device: usize, packet: &[u8]) {
         let (before, taken) = (self.counted(), self.taken());
         let sent = self.device_sends_all(device, &[packet.to_vec()]);
         if sent && !packet.is_empty() && judge::segment(packet).is_none() {
-            let waits = judge::question(packet).is_some_and(|said| self.is_held(&said));
+            let waits = judge::question(packet).is_some_and(|said| self.deaf || self.is_held(&said));
             assert!(waits || self.counted() > before, "a packet vanished: {packet:02x?}");
             assert_eq!(self.taken(), taken, "taken for a segment: {packet:02x?}");
         }
@@ -330,7 +339,9 @@ impl World {
             for (packet, segment) in self.packets() {
                 self.judge_given(&packet, segment);
             }
-            while let Some(event) = self.tunnel.poll_event() {
+            while !self.deaf
+                && let Some(event) = self.tunnel.poll_event()
+            {
                 self.judge_event(event);
             }
             let sent = self.datagrams();
