@@ -30,7 +30,8 @@ impl Clock {
     pub fn set(&self, unix: u64) -> Result<()> {
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock is before 1970")?;
-        let offset = unix as f64 - now.as_secs_f64();
+        // Rounded up: the clock may be late by a part of a millisecond, never early.
+        let offset = ((unix as f64 - now.as_secs_f64()) * 1e3).ceil() / 1e3;
         let fresh = self.offset.with_extension("new");
         fs::write(&fresh, format!("{offset:+.3}\n"))?;
         fs::rename(&fresh, &self.offset).context("setting the clock")

@@ -24,7 +24,7 @@ pub(super) const PERMIT: Duration = Duration::from_secs(30);
 const CLOSING: Duration = Duration::from_secs(2);
 /// When its RST is sent: repeated, for none is ever acknowledged, and a client that only waits would never
 /// learn of a lost one.
-const FAREWELLS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_millis(750)];
+const FAREWELLS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(150), Duration::from_millis(500)];
 /// A closed socket with nothing coming from the kernel: Linux ends FIN-WAIT-2 and TIME-WAIT after 60 s
 /// (tcp_fin_timeout, TCP_TIMEWAIT_LEN), which stands for the 2 MSL of RFC 9293 §3.4.2.
 pub(super) const DRAIN: Duration = Duration::from_secs(60);

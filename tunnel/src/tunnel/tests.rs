@@ -84,13 +84,13 @@ fn a_lost_reset_is_repeated() {
     assert!(world.received(0).unwrap().has(RST), "taken for the one that is lost");
     world.gateway.cut(flow, world.now);
     world.settle();
-    for wait in [250, 500] {
+    for wait in [150, 350] {
         assert_eq!(world.received(0), None);
         world.pass(Duration::from_millis(wait));
         let again = world.received(0).unwrap();
         assert!(again.has(RST) && again.seq == 5001);
     }
-    world.pass(Duration::from_millis(1250));
+    world.pass(Duration::from_millis(1500));
     assert_eq!((world.received(0), world.gateway.flows().len()), (None, 0));
     assert_eq!(world.count(Count::FlowCut), 1);
 }
