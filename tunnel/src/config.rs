@@ -107,6 +107,8 @@ pub struct Limits {
     pub handshakes: HandshakeLimits,
     /// Forced re-handshakes per second, over all peers.
     pub rehandshakes_per_second: u32,
+    /// TCP flows that one device may open per second; its further SYNs are dropped, to be sent again.
+    pub opens_per_second: u32,
     /// RSTs per second and device for segments that belong to no flow.
     pub resets_per_second: u32,
     /// ICMP messages (errors and echo replies) per second and device.
@@ -131,6 +133,7 @@ impl Default for Limits {
             queue_bytes: 8 << 20,
             handshakes: HandshakeLimits::default(),
             rehandshakes_per_second: 1000,
+            opens_per_second: 2000,
             resets_per_second: 200,
             icmp_per_second: 20,
             unknown_keys_per_second: 8,

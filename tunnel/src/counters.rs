@@ -156,6 +156,8 @@ counts! {
     LateVerdict = "late_verdict",
     /// A flow that was cut.
     FlowCut = "flow_cut",
+    /// A SYN dropped: the device opens too many flows a second.
+    OpensLimited = "opens_limited",
     /// A SYN refused: too many of the device wait for a verdict.
     HeldLimit = "held_limit",
     /// A SYN refused: too many of the device wait to be accepted.

@@ -27,6 +27,7 @@ pub(crate) struct Device {
     pub(crate) peers: Vec<PeerSlot>,
     /// Removed: it lives on only until its closing flows are done.
     pub(crate) retiring: bool,
+    pub(crate) opens: Budget,
     pub(crate) resets: Budget,
     pub(crate) icmp: Budget,
 }
@@ -56,8 +57,9 @@ impl Devices {
         if self.by_id.contains_key(&id) || addrs.iter().any(|addr| self.by_addr.contains_key(addr)) {
             return None;
         }
-        let (resets, icmp) = (Budget::default(), Budget::default());
-        let device = Device { id: id.clone(), v4, v6, peers: Vec::new(), retiring: false, resets, icmp };
+        let [opens, resets, icmp] = [Budget::default(); 3];
+        let device =
+            Device { id: id.clone(), v4, v6, peers: Vec::new(), retiring: false, opens, resets, icmp };
         let slot = self.slots.insert(device);
         self.by_id.insert(id, slot);
         self.by_addr.extend(addrs.map(|addr| (addr, slot)));

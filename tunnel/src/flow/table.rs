@@ -4,7 +4,7 @@
 //! tallies are the numbers of flows in each state.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -32,6 +32,8 @@ pub(crate) enum OnSyn {
     Pass(FlowSlot),
     /// To be refused by RST, and why.
     Refuse(Count),
+    /// The device opens too many at a time: let it ask again.
+    TooFast,
 }
 
 /// What becomes of any other segment of a device.
@@ -118,6 +120,8 @@ pub(crate) struct Flows {
     by_key: HashMap<FlowKey, FlowSlot>,
     tallies: HashMap<DeviceSlot, Tally>,
     farewells: HashMap<DeviceSlot, Pace>,
+    /// Draining flows of which both sides said all they had, oldest first; the first still exists.
+    goodbyes: HashMap<DeviceSlot, VecDeque<FlowId>>,
     deadlines: Deadlines<FlowId>,
     shard: Shard,
     /// The next flow's number in the shard; those of datagrams are even.
@@ -133,6 +137,7 @@ impl Flows {
             by_key: HashMap::new(),
             tallies: HashMap::new(),
             farewells: HashMap::new(),
+            goodbyes: HashMap::new(),
             deadlines: Deadlines::new(),
             shard,
             next: 1,
@@ -178,9 +183,10 @@ impl Flows {
         key: FlowKey,
         tcp: &Tcp,
         packet: &[u8],
+        may_open: impl FnOnce() -> bool,
         now: Instant,
     ) -> OnSyn {
-        let mut superseded = None;
+        let mut supersedes = None;
         if let Some((slot, flow)) = self.youngest_mut(&key) {
             let anew = flow.isn != tcp.seq;
             let over = flow.over();
@@ -190,15 +196,22 @@ impl Flows {
                     *syn = packet.to_vec();
                     return OnSyn::Repeated;
                 }
-                State::Held { .. } => superseded = self.remove(slot),
+                State::Held { .. } => supersedes = Some(slot),
                 State::Draining if anew => {}
                 State::Admitted | State::Live if anew && over => {}
                 State::Admitted | State::Live | State::Draining => return OnSyn::Pass(slot),
             }
         }
-        if let Some(limit) = self.limit_hit(device).filter(|_| superseded.is_none()) {
-            return OnSyn::Refuse(limit);
+        if !may_open() {
+            return OnSyn::TooFast;
         }
+        if supersedes.is_none() {
+            self.make_room(device);
+            if let Some(limit) = self.limit_hit(device) {
+                return OnSyn::Refuse(limit);
+            }
+        }
+        let superseded = supersedes.and_then(|slot| self.remove(slot));
         let flow = self.open(Flow::held(device, key, tcp.seq, packet.to_vec(), now), now);
         OnSyn::Opened { flow, superseded }
     }
@@ -323,14 +336,22 @@ impl Flows {
         if flow.reset_stands() {
             self.remove(slot);
         } else if flow.said_goodbye() {
-            self.hasten(flow.id, now + LAST_ACK);
+            let (id, device, at) = (flow.id, flow.device, now + LAST_ACK);
+            // Brought forward, never back.
+            if self.deadlines.at(id).is_none_or(|set| at < set) {
+                self.deadlines.set(id, at);
+                self.goodbyes.entry(device).or_default().push_back(id);
+            }
         }
     }
 
-    /// Brings a deadline forward, never back.
-    fn hasten(&mut self, id: FlowId, at: Instant) {
-        if self.deadlines.at(id).is_none_or(|set| at < set) {
-            self.deadlines.set(id, at);
+    /// Forgets the oldest flow that said all it had, should the device have as many as it may: nothing
+    /// would come of it but the repetition of a lost last acknowledgement.
+    fn make_room(&mut self, device: DeviceSlot) {
+        let full = self.tallies.get(&device).is_some_and(|tally| tally.all >= self.limits.flows_per_device);
+        let oldest = self.goodbyes.get(&device).and_then(|goodbyes| goodbyes.front().copied());
+        if let Some(slot) = oldest.filter(|_| full).and_then(|id| self.slot(id)) {
+            self.remove(slot);
         }
     }
 
@@ -420,6 +441,12 @@ impl Flows {
             if tally.all == 0 {
                 self.tallies.remove(&flow.device);
                 self.farewells.remove(&flow.device);
+                self.goodbyes.remove(&flow.device);
+            }
+        }
+        if let Some(goodbyes) = self.goodbyes.get_mut(&flow.device) {
+            while goodbyes.front().is_some_and(|id| !self.by_id.contains_key(id)) {
+                goodbyes.pop_front();
             }
         }
         Some(flow)
@@ -446,7 +473,9 @@ impl Flows {
             }
         }
         assert_eq!(self.tallies, tallies);
-        assert!(self.farewells.keys().all(|device| tallies.contains_key(device)));
+        assert!(self.farewells.keys().chain(self.goodbyes.keys()).all(|device| tallies.contains_key(device)));
+        let oldest = self.goodbyes.values().filter_map(VecDeque::front);
+        assert!(oldest.clone().all(|id| self.by_id.contains_key(id)));
         assert_eq!(self.by_id.len(), self.flows.len());
         let by_key = |key| self.of_key(key).map(|(_, flow)| flow.id).collect::<Vec<_>>();
         assert!(self.by_key.keys().map(by_key).all(|ids| ids.iter().rev().is_sorted() && !ids.is_empty()));

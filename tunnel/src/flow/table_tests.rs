@@ -159,7 +159,7 @@ impl Pair {
 
     fn syn(&mut self, key: usize, isn: u32) {
         let (packet, tcp) = Self::packet(key, isn, SYN);
-        let got = self.table.syn(self.devices[key / 2], Self::key(key), &tcp, &packet, self.now);
+        let got = self.table.syn(self.devices[key / 2], Self::key(key), &tcp, &packet, || true, self.now);
         let mut superseded = None;
         if let Some(at) = self.youngest(key) {
             let flow = &self.flows[at];
@@ -195,7 +195,7 @@ impl Pair {
                     last_out: self.now,
                 });
             }
-            OnSyn::Repeated | OnSyn::Pass(_) => panic!("a new SYN was taken for an old one"),
+            OnSyn::Repeated | OnSyn::Pass(_) | OnSyn::TooFast => panic!("a new SYN was taken for an old one"),
         }
     }
 
@@ -382,4 +382,36 @@ fn a_goodbye_heard_by_both_ends_a_draining_flow_soon() {
     pair.table.segment_out(&key, &tcp(500, 102), pair.now);
     assert_eq!(pair.table.poll_timeout(), pair.after(3));
     assert_eq!(pair.table.expire(pair.now + Duration::from_secs(3)).and_then(ended), Some(id));
+}
+
+#[test]
+fn who_has_as_many_flows_as_it_may_loses_the_oldest_that_said_goodbye() {
+    let mut pair = Pair::new();
+    let most = pair.limits.flows_per_device;
+    let ends = Ends::new([1, 1, 1, 1].into(), [2, 2, 2, 2].into()).unwrap();
+    let tcp = |seq, ack| Tcp::parse(&segment(ends, (1, 2), seq, ack, FIN | ACK, &[])[20..]).unwrap();
+    let syn = |pair: &mut Pair, port: usize| {
+        let key = FlowKey { device: ([100, 64, 0, 1], u16::try_from(port).unwrap()).into(), ..Pair::key(0) };
+        let (packet, tcp) = Pair::packet(0, 100, SYN);
+        let opened = pair.table.syn(pair.devices[0], key, &tcp, &packet, || true, pair.now);
+        let OnSyn::Opened { flow, .. } = opened else { return None };
+        pair.table.admit(flow, pair.now);
+        pair.table.accepted(&key, 100);
+        Some((key, flow))
+    };
+    let flows: Vec<_> = (0..most).map(|port| syn(&mut pair, port).expect("room")).collect();
+    assert!(syn(&mut pair, most).is_none());
+    for (key, flow) in [flows[2], flows[1]] {
+        pair.table.segment_out(&key, &tcp(500, 101), pair.now);
+        pair.table.segment_in(&key, &tcp(101, 501), pair.now);
+        pair.table.segment_out(&key, &tcp(500, 102), pair.now);
+        pair.table.finished(flow, pair.now);
+    }
+    for gone in [flows[2], flows[1]] {
+        assert!(pair.table.get(gone.1).is_some());
+        assert!(syn(&mut pair, most + usize::from(gone.0.device.port())).is_some());
+        assert!(pair.table.get(gone.1).is_none());
+        pair.table.check_invariants();
+    }
+    assert!(syn(&mut pair, 4 * most).is_none(), "the others go on");
 }

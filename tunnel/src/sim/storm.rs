@@ -54,6 +54,7 @@ impl Plan {
                 },
                 queue_bytes: 4000 + up_to(60_000),
                 rehandshakes_per_second: 5,
+                opens_per_second: 20,
                 resets_per_second: 20,
                 icmp_per_second: 5,
                 unknown_keys_per_second: 2,

@@ -84,7 +84,10 @@ impl Tunnel {
     }
 
     fn syn(&mut self, slot: DeviceSlot, ip: &Ip<'_>, tcp: &Tcp, now: Instant) -> Result<Fate, Count> {
-        match self.flows.syn(slot, key(ip, tcp), tcp, ip.whole, now) {
+        let (devices, rate) = (&mut self.devices, self.limits.opens_per_second);
+        let may_open = || devices.get_mut(slot).is_some_and(|device| device.opens.take(rate, now));
+        match self.flows.syn(slot, key(ip, tcp), tcp, ip.whole, may_open, now) {
+            OnSyn::TooFast => Err(Count::OpensLimited),
             OnSyn::Repeated => Ok(Fate::Done),
             OnSyn::Pass(flow) => Ok(Fate::Kernel(ip.ends, *tcp, flow)),
             OnSyn::Refuse(reason) => {

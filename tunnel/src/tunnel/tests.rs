@@ -113,6 +113,25 @@ fn resets_of_many_flows_are_spread() {
     assert_eq!(world.devices[0].inbox.len(), 35);
 }
 
+/// A flood of SYNs is a flood of decisions, dials and log lines.
+#[test]
+fn who_opens_too_many_flows_a_second_is_left_to_ask_again() {
+    let mut world = World::new(1, false, Limits { opens_per_second: 3, ..Limits::default() });
+    for port in 4000..4005 {
+        world.segment(0, port, 100, 0, SYN, &[]);
+        world.segment(0, port, 100, 0, SYN, &[]);
+    }
+    assert_eq!(world.events.drain(..).len(), 3);
+    assert_eq!(
+        (world.received(0), world.count(Count::OpensLimited)),
+        (None, 4),
+        "no refusal: it will ask again"
+    );
+    world.pass(Duration::from_secs(1));
+    world.segment(0, 4003, 100, 0, SYN, &[]);
+    assert!(matches!(world.events.pop_front(), Some(Event::FlowOpened { .. })));
+}
+
 /// Case D1: a device that sends with another's address.
 #[test]
 fn another_devices_source_is_dropped_and_counted() {
