@@ -13,7 +13,7 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket},
 };
 use protocol::{link::Outcome, target::Proto};
-use tokio::{io::Interest, net::UdpSocket};
+use tokio::{io::Interest, net::UdpSocket, task::coop::consume_budget};
 
 use crate::dial::outcome_of;
 
@@ -81,6 +81,8 @@ impl DatagramSocket {
     /// Waits for what comes next.
     pub async fn recv(&self) -> Heard {
         loop {
+            // Or a target that never pauses would leave its thread to nobody else.
+            consume_budget().await;
             let heard = match self.socket.ready(Interest::READABLE | Interest::ERROR).await {
                 // An error alone is nothing to read.
                 Ok(ready) if ready.is_error() => self.take_error(),

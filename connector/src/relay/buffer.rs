@@ -5,7 +5,7 @@
 use std::{cell::RefCell, future::poll_fn, io, ops::Deref, pin::pin, task::Poll};
 
 use bytes::{Bytes, BytesMut};
-use tokio::{io::AsyncReadExt, net::tcp::ReadHalf};
+use tokio::{io::AsyncReadExt, net::tcp::ReadHalf, task::coop::consume_budget};
 
 /// Read at a time: half of it costs a third more, twice as much saves a quarter and holds twice as much
 /// for a peer that does not read (bench/README.md).
@@ -37,6 +37,9 @@ impl Buffer {
             if let Poll::Ready(read) = read {
                 return read.map(|_| buffer);
             }
+            // Who has spent its turn is refused until it yields; to be readable costs nothing, so that this
+            // loop would never end.
+            consume_budget().await;
         }
     }
 
@@ -73,6 +76,13 @@ impl Drop for Buffer {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+        sync::mpsc,
+        task::coop::has_budget_remaining,
+    };
+
     use super::*;
 
     fn filled(count: usize) -> Buffer {
@@ -94,6 +104,23 @@ mod tests {
         assert_eq!(spares(), 1, "a few bytes hold a whole buffer");
         assert_eq!(filled(WORTH).into_bytes().len(), WORTH);
         assert_eq!(spares(), 0, "two have one buffer");
+    }
+
+    /// As a flow does whose bytes never pause.
+    #[tokio::test]
+    async fn a_task_whose_turn_is_over_yields_and_goes_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        far.write_all(b"here").await.unwrap();
+        let (mut socket, _) = near.split();
+        socket.readable().await.unwrap();
+        let (sender, mut turn) = mpsc::unbounded_channel();
+        while has_budget_remaining() {
+            sender.send(()).unwrap();
+            turn.recv().await.unwrap();
+        }
+        assert_eq!(&*Buffer::fill(&mut socket).await.unwrap(), b"here");
     }
 
     #[test]
