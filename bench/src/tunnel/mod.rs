@@ -18,6 +18,7 @@ use crate::{
     cpu::Watched,
     grid::Grid,
     load::{self, GREET, KEEP, Moved, POUR, SINK},
+    machine,
 };
 
 /// How it is measured, and beside whom.
@@ -50,11 +51,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// Files a process of this bench has open at most: our gateway two for each connection that it dials
-    /// itself, one for each that a connector does, and it keeps a tenth free.
+    /// Files a process of this bench has open at most.
     pub fn open_files(&self) -> u64 {
         let idle = self.idle.iter().max().copied().unwrap_or_default();
-        4 * idle as u64 + OTHER_FILES
+        (FILES_EACH * idle as u64 + OTHER_FILES) / 9 * 10
     }
 
     fn setting(&self) -> Setting {
@@ -62,8 +62,11 @@ impl Options {
     }
 }
 
-/// What else a process opens.
-const OTHER_FILES: u64 = 6000;
+/// Our gateway opens two for each connection that it dials itself and one for each that a connector does;
+/// both are kept at a time.
+const FILES_EACH: u64 = 3;
+/// What else it opens; a tenth of all stays free.
+const OTHER_FILES: u64 = 500;
 /// Over a lossy path a figure takes this long at least.
 const LOSSY_TIME: Duration = Duration::from_secs(8);
 
@@ -86,7 +89,14 @@ pub fn measure(options: &Options) -> Result<String> {
             bytes(contender, client, time, &mut bulk).with_context(|| contender.name.clone())?;
         }
     }
+    let most = most_idle()?;
     for &idle in &options.idle {
+        if idle > most {
+            small.note(format!(
+                "{most} idle connections instead of {idle}: the gateway may not open more files."
+            ));
+        }
+        let idle = idle.min(most);
         eprintln!("small requests beside {idle} idle connections");
         let kept = contenders.iter().map(|contender| keep(&places, contender, idle));
         let kept = kept.collect::<Result<Vec<_>>>()?;
@@ -100,6 +110,12 @@ pub fn measure(options: &Options) -> Result<String> {
         places.iter().for_each(|place| place.services.forget_idle());
     }
     Ok(format!("{bulk}\n\n{}\n{small}\n\n{}", bulk.ratios(BASE), small.ratios(BASE)))
+}
+
+/// Idle connections that everybody can have.
+fn most_idle() -> Result<usize> {
+    let files = machine::raise_open_files()? / 10 * 9;
+    Ok(usize::try_from(files.saturating_sub(OTHER_FILES) / FILES_EACH)?)
 }
 
 /// What the others are compared with.
