@@ -53,8 +53,9 @@ pub struct Options {
 impl Options {
     /// Files a process of this bench has open at most.
     pub fn open_files(&self) -> u64 {
-        let idle = self.idle.iter().max().copied().unwrap_or_default();
-        (FILES_EACH * idle as u64 + OTHER_FILES) / 9 * 10
+        let idle = self.idle.iter().max().copied().unwrap_or_default() as u64;
+        let contenders = 2 + self.wireguard_go.len().max(1) + self.boringtun.len();
+        (FILES_EACH.max(contenders as u64) * idle + OTHER_FILES) / 9 * 10
     }
 
     fn setting(&self) -> Setting {
@@ -89,11 +90,11 @@ pub fn measure(options: &Options) -> Result<String> {
             bytes(contender, client, time, &mut bulk).with_context(|| contender.name.clone())?;
         }
     }
-    let most = most_idle()?;
+    let most = most_idle(contenders.len())?;
     for &idle in &options.idle {
         if idle > most {
             small.note(format!(
-                "{most} idle connections instead of {idle}: the gateway may not open more files."
+                "{most} idle connections instead of {idle}: a process may not open more files."
             ));
         }
         let idle = idle.min(most);
@@ -112,10 +113,10 @@ pub fn measure(options: &Options) -> Result<String> {
     Ok(format!("{bulk}\n\n{}\n{small}\n\n{}", bulk.ratios(BASE), small.ratios(BASE)))
 }
 
-/// Idle connections that everybody can have.
-fn most_idle() -> Result<usize> {
+/// Idle connections that everybody can have: the clients of all are this process.
+fn most_idle(contenders: usize) -> Result<usize> {
     let files = machine::raise_open_files()? / 10 * 9;
-    Ok(usize::try_from(files.saturating_sub(OTHER_FILES) / FILES_EACH)?)
+    Ok(usize::try_from(files.saturating_sub(OTHER_FILES) / FILES_EACH.max(contenders as u64))?)
 }
 
 /// What the others are compared with.
