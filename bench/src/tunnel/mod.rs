@@ -55,7 +55,7 @@ impl Options {
     pub fn open_files(&self) -> u64 {
         let idle = self.idle.iter().max().copied().unwrap_or_default() as u64;
         let contenders = 2 + self.wireguard_go.len().max(1) + self.boringtun.len();
-        (FILES_EACH.max(contenders as u64) * idle + OTHER_FILES) / 9 * 10
+        (FILES_EACH.max(2 * contenders as u64) * idle + OTHER_FILES) / 9 * 10
     }
 
     fn setting(&self) -> Setting {
@@ -90,6 +90,7 @@ pub fn measure(options: &Options) -> Result<String> {
             bytes(contender, client, time, &mut bulk).with_context(|| contender.name.clone())?;
         }
     }
+    eprintln!("{bulk}");
     let most = most_idle(contenders.len())?;
     for &idle in &options.idle {
         if idle > most {
@@ -113,10 +114,10 @@ pub fn measure(options: &Options) -> Result<String> {
     Ok(format!("{bulk}\n\n{}\n{small}\n\n{}", bulk.ratios(BASE), small.ratios(BASE)))
 }
 
-/// Idle connections that everybody can have: the clients of all are this process.
+/// Idle connections that everybody can have: the clients of all and their services are this process.
 fn most_idle(contenders: usize) -> Result<usize> {
     let files = machine::raise_open_files()? / 10 * 9;
-    Ok(usize::try_from(files.saturating_sub(OTHER_FILES) / FILES_EACH.max(contenders as u64))?)
+    Ok(usize::try_from(files.saturating_sub(OTHER_FILES) / FILES_EACH.max(2 * contenders as u64))?)
 }
 
 /// What the others are compared with.
