@@ -2,6 +2,8 @@
 //! It owns the parts and the queues between them; each part keeps its own rules.
 
 #[cfg(test)]
+mod cut_tests;
+#[cfg(test)]
 mod datagram_tests;
 mod datagrams;
 mod events;
