@@ -62,7 +62,6 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let live = Live::new(Arc::new(files.snapshot(1)));
     let (packets, net) = packet_path(&files.config, &live)?;
     let data_plane = packets.handle;
-    live.cut_first(data_plane.clone());
     let registry = link_listener(&files.config).await?;
     let dialer = Dialer::new(registry.clone(), files.local()?);
     let (denials, unknown) = (Denials::default(), Unknown::default());
@@ -174,6 +173,7 @@ fn packet_path(config: &Config, live: &Live) -> anyhow::Result<(dataplane::Runni
     tracing::info!(shards = shards.count(), steered = sharded.steered, "the data plane");
     let running =
         dataplane::start(shards, sharded.steered, divided.enrolled, parts).context("the data plane")?;
+    live.cut_first(running.handle.clone());
     Ok((running, Net { listeners: net.listeners, notes: net.notes }))
 }
 

@@ -25,7 +25,7 @@ type Memories = HashMap<WgKey, Memory>;
 
 impl Tunnel {
     /// From now on exactly these are peers. A device that is missing, or whose addresses changed, has its
-    /// flows cut ([`Event::FlowGone`]); its keys live until the resets are out, at most 2 s.
+    /// flows cut ([`Event::FlowGone`]); its keys live until the resets are out, at most 2.5 s.
     pub fn set_peers(&mut self, specs: &[PeerSpec], now: Instant) {
         let wanted: HashMap<&DeviceId, &PeerSpec> =
             specs.iter().rev().map(|spec| (&spec.device, spec)).collect();
