@@ -30,7 +30,8 @@ pub struct User {
 }
 
 /// Where a posture fact comes from, strongest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Source {
     /// Proven by hardware.
     Attested,
@@ -39,11 +40,13 @@ pub enum Source {
     /// Said by an agent of ours on the device.
     Agent,
     /// Said by the device or typed by a person.
+    #[serde(rename = "self")]
     Own,
 }
 
 /// The kind of operating system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Platform {
     /// Linux of any distribution.
     Linux,
@@ -60,7 +63,7 @@ pub enum Platform {
 }
 
 /// A fact with its origin and its age.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Fact<T> {
     /// What was said.
     pub value: T,
@@ -71,21 +74,29 @@ pub struct Fact<T> {
 }
 
 /// What is known of a device's state; absent never passes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Posture {
     /// `major*1_000_000 + minor*1_000 + patch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub os_version: Option<Fact<i64>>,
     /// Under the company's device management.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub managed: Option<Fact<bool>>,
     /// Storage is encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_encrypted: Option<Fact<bool>>,
     /// A firewall is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub firewall: Option<Fact<bool>>,
     /// The screen locks by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub screen_lock: Option<Fact<bool>>,
     /// Booted with verified boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_boot: Option<Fact<bool>>,
     /// Endpoint protection runs and is healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub edr_healthy: Option<Fact<bool>>,
 }
 
