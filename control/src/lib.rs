@@ -3,6 +3,7 @@
 //! Always true: what was acknowledged is kept; a revocation never waits for a disk.
 
 pub mod directory;
+pub mod journal;
 pub mod object;
 pub mod revoked;
 pub mod store;

@@ -5,6 +5,11 @@
 pub mod batch;
 mod engine;
 mod error;
+mod follow;
+mod lease;
+#[cfg(test)]
+pub(crate) mod memory;
+mod writer;
 
 use std::{fmt, sync::Arc};
 
@@ -12,8 +17,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     batch::{Batch, BatchId, Outcome},
-    engine::{Changes, Engine, Fence, Loaded, Meta, Observation},
+    engine::{Changes, Engine, Fence, Loaded, Meta, Observation, Replacement},
     error::StoreError,
+    follow::{News, follow},
+    lease::{Boot, Lease},
+    writer::{CommitError, Store},
 };
 use crate::object::Kind;
 
