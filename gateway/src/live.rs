@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use policy::decision::PolicyId;
-use protocol::time::Timestamp;
+use protocol::{id::DeviceId, time::Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tunnel::FlowId;
@@ -130,6 +130,15 @@ impl Clock {
     }
 }
 
+/// What a new snapshot may have changed the answer to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// Everything.
+    All,
+    /// Only what these devices asked: all else reads the same facts as before.
+    Of(BTreeSet<DeviceId>),
+}
+
 /// Distinct questions, each with the instant to ask it for.
 type Questions = HashMap<Arc<Question>, Timestamp>;
 
@@ -138,6 +147,7 @@ struct Table {
     epoch: u64,
     next: u64,
     entries: HashMap<u64, Entry>,
+    by_device: HashMap<DeviceId, BTreeSet<u64>>,
     /// The entries' deadlines in each clock's order: a stepped wall clock parts the two.
     by_wall: BTreeSet<(Timestamp, u64)>,
     by_monotonic: BTreeSet<(Instant, u64)>,
@@ -162,9 +172,34 @@ impl Table {
         }
     }
 
+    fn add(&mut self, question: Arc<Question>, cut: Cut) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.by_device.entry(question.device.clone()).or_default().insert(id);
+        self.entries.insert(id, Entry { question, cut, until: None, settled: false });
+        id
+    }
+
     fn remove(&mut self, id: u64) {
-        let until = self.entries.remove(&id).and_then(|entry| entry.until);
-        self.unplan(id, until);
+        let Some(entry) = self.entries.remove(&id) else { return };
+        self.unplan(id, entry.until);
+        let device = &entry.question.device;
+        if let Some(ids) = self.by_device.get_mut(device) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_device.remove(device);
+            }
+        }
+    }
+
+    /// What is settled of these devices.
+    fn of<'a>(
+        &'a self,
+        devices: impl IntoIterator<Item = &'a DeviceId>,
+    ) -> impl Iterator<Item = (u64, &'a Entry)> {
+        let ids = devices.into_iter().filter_map(|device| self.by_device.get(device)).flatten();
+        let entries = ids.filter_map(|id| Some((*id, self.entries.get(id)?)));
+        entries.filter(|(_, entry)| entry.settled)
     }
 
     /// The questions whose deadline has passed in either clock, each with the instant to ask for: a
@@ -182,9 +217,12 @@ impl Table {
         due
     }
 
-    fn settled(&self, at: Timestamp) -> Questions {
-        let settled = self.entries.values().filter(|entry| entry.settled);
-        settled.map(|entry| (entry.question.clone(), at)).collect()
+    fn settled(&self, of: &Asked, at: Timestamp) -> Questions {
+        let question = |entry: &Entry| (entry.question.clone(), at);
+        match of {
+            Asked::All => self.entries.values().filter(|entry| entry.settled).map(question).collect(),
+            Asked::Of(devices) => self.of(devices).map(|(_, entry)| question(entry)).collect(),
+        }
     }
 }
 
@@ -264,10 +302,7 @@ impl Live {
     }
 
     fn register(&self, question: Arc<Question>, cut: Cut) -> LiveGuard {
-        let mut table = self.table();
-        let id = table.next;
-        table.next += 1;
-        table.entries.insert(id, Entry { question, cut, until: None, settled: false });
+        let id = self.table().add(question, cut);
         LiveGuard { live: self.clone(), id }
     }
 
@@ -288,15 +323,16 @@ impl Live {
         true
     }
 
-    /// Puts `snapshot` in force and asks every settled question again, each distinct one once.
-    /// Returns how many open things were cut.
-    pub fn put(&self, snapshot: Arc<Snapshot>) -> usize {
+    /// Puts `snapshot` in force and asks the settled questions of `asked` again, each distinct one once.
+    /// Returns how many open things were cut. Called by one task only: the next snapshot comes when
+    /// everything was asked for this one.
+    pub fn put(&self, snapshot: Arc<Snapshot>, asked: &Asked) -> usize {
         let clock = Clock::read();
         self.0.snapshot.store(snapshot.clone());
         let questions = {
             let mut table = self.table();
             table.epoch = snapshot.epoch();
-            table.settled(clock.wall)
+            table.settled(asked, clock.wall)
         };
         self.reconsider(&snapshot, questions, clock.monotonic)
     }
@@ -337,9 +373,10 @@ impl Live {
         if table.epoch != snapshot.epoch() {
             return 0;
         }
-        let settled = table.entries.iter().filter(|(_, entry)| entry.settled);
-        let asked: Vec<_> = settled
-            .filter_map(|(id, entry)| Some((*id, entry.cut.clone(), answers.get(&entry.question)?)))
+        let devices: BTreeSet<_> = answers.keys().map(|question| &question.device).collect();
+        let asked: Vec<_> = table
+            .of(devices)
+            .filter_map(|(id, entry)| Some((id, entry.cut.clone(), answers.get(&entry.question)?)))
             .collect();
         let mut ended = Vec::new();
         for (id, handle, (verdict, clock)) in asked {

@@ -22,7 +22,7 @@ use crate::{
     connectors::{ConnectorSpec, Registry},
     dataplane::DataPlane,
     dial::Dialer,
-    live::Live,
+    live::{Asked, Live},
     policies::{self, Policies},
     snapshot::Snapshot,
 };
@@ -238,7 +238,7 @@ impl Loader {
 
     async fn put(&self, files: &Files, local: Site) -> usize {
         let snapshot = Arc::new(files.snapshot(self.live.snapshot().epoch() + 1));
-        let cut = self.live.put(snapshot.clone());
+        let cut = self.live.put(snapshot.clone(), &Asked::All);
         self.data_plane.set_peers(snapshot.peers(), snapshot.echo().collect()).await;
         self.dialer.set_local(local);
         if let Some(registry) = &self.registry {

@@ -9,6 +9,7 @@ mod siblings;
 mod worker;
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -17,6 +18,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use netio::{poll::Poller, tun::Tun, udp::UdpSockets};
+use protocol::id::DeviceId;
 use tokio::sync::{mpsc, oneshot};
 use tunnel::{Enrolled, Event, FlowId, FlowKey, PeerSpec, Refusal, Tunnel};
 
@@ -26,7 +28,7 @@ pub use self::{
 };
 use self::{
     siblings::{Siblings, Way},
-    worker::{NewPeers, Order, Worker},
+    worker::{NewPeers, Order, SomePeers, Worker},
 };
 use crate::peerfile::Known;
 
@@ -133,6 +135,25 @@ impl DataPlane {
             thread.order(Order::Enrolled(divided.enrolled.clone())).await;
         }
         self.0.enrolled.store(divided.enrolled);
+    }
+
+    /// Of `devices`, exactly those that `specs` names are peers from now on; in force everywhere on return.
+    /// Called by the task that calls [`DataPlane::set_peers`]. With several threads every one of them has to
+    /// know the whole list, which `all` makes.
+    pub async fn change_peers(
+        &self,
+        devices: BTreeSet<DeviceId>,
+        specs: Vec<PeerSpec>,
+        all: impl FnOnce() -> (Vec<PeerSpec>, Vec<IpAddr>),
+    ) {
+        let [thread] = self.0.threads.as_slice() else {
+            let (specs, echo) = all();
+            return self.set_peers(specs, echo).await;
+        };
+        let (done, changed) = oneshot::channel();
+        thread.order(Order::SomePeers(SomePeers { devices, specs, done })).await;
+        // A thread that has ended has no peers.
+        let _ = changed.await;
     }
 
     /// What a thread forgets with a peer that becomes another's: above all its newest handshake, so that

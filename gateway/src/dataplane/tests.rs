@@ -51,6 +51,7 @@ async fn play(number: usize, mut inbox: mpsc::Receiver<Order>, told: Told, got: 
                 done.send(()).unwrap();
                 continue;
             }
+            Order::SomePeers(_) => "some peers",
             Order::Enrolled(_) => "enrolled",
             Order::Report(answer) => {
                 drop(answer.send(Report { flows: 1, shards: vec![Load::default()], ..Report::default() }));

@@ -4,7 +4,7 @@
 //! order has left before it is obeyed: nothing of a flow leaves after its cut.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, IoSlice},
     net::IpAddr,
     sync::Arc,
@@ -16,6 +16,7 @@ use netio::{
     tun::{self, Tun},
     udp::{RecvBatch, Train, UdpSockets},
 };
+use protocol::id::DeviceId;
 use tokio::sync::{mpsc, oneshot};
 use tunnel::{Count, Enrolled, Event, FlowId, MAX_PARTS, PeerSpec, PeerStatus, Transmit, Tunnel, Verdict};
 
@@ -39,6 +40,8 @@ pub(super) enum Order {
     Command(Command),
     Cut(Vec<FlowId>),
     Peers(NewPeers),
+    /// Of these devices, those that are named are the thread's from now on, the others are not.
+    SomePeers(SomePeers),
     /// The devices of all threads.
     Enrolled(Arc<Enrolled>),
     /// Tell how things are.
@@ -58,6 +61,15 @@ pub(super) struct NewPeers {
     /// What other threads knew of them.
     pub(super) known: Arc<Known>,
     /// Told when they are in force.
+    pub(super) done: oneshot::Sender<()>,
+}
+
+/// A change to few of the thread's devices.
+#[derive(Debug)]
+pub(super) struct SomePeers {
+    pub(super) devices: BTreeSet<DeviceId>,
+    pub(super) specs: Vec<PeerSpec>,
+    /// Told when it is in force.
     pub(super) done: oneshot::Sender<()>,
 }
 
@@ -207,6 +219,11 @@ impl Worker {
                 Ok(Order::Command(command)) => self.command(command, now),
                 Ok(Order::Cut(flows)) => flows.into_iter().for_each(|flow| self.tunnel.cut(flow, now)),
                 Ok(Order::Peers(peers)) => self.set_peers(peers, now),
+                Ok(Order::SomePeers(SomePeers { devices, specs, done })) => {
+                    self.tunnel.change_peers(&devices, &specs, now);
+                    // Whoever asked may have stopped waiting.
+                    let _ = done.send(());
+                }
                 Ok(Order::Enrolled(enrolled)) => self.tunnel.set_enrolled(enrolled),
                 // Whoever asked may have stopped waiting.
                 Ok(Order::Report(answer)) => drop(answer.send(self.report(now))),

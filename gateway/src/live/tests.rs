@@ -93,10 +93,22 @@ fn new_facts_cut_who_loses_and_keep_the_others() {
     let world = World::new(BOTH);
     let ((kept, _a), (lost, _b), (too, _c)) = (world.open(desk()), world.open(safe()), world.open(safe()));
     assert_eq!(kept.grant().policies, ["both".into()]);
-    assert_eq!(world.live.put(world.with(DESK)), 2);
+    assert_eq!(world.live.put(world.with(DESK), &Asked::All), 2);
     assert!(!is_cut(&kept) && is_cut(&lost) && is_cut(&too));
     assert!(lost.why().is_some_and(|why| !why.reasons.is_empty()), "the cut has its reason");
     assert_eq!(kept.grant().policies, ["desk".into()], "what allows it now");
+}
+
+#[test]
+fn who_asked_nothing_that_changed_is_not_asked_again() {
+    let world = World::new(BOTH);
+    let (lost, _a) = world.open(safe());
+    let others = Asked::Of(["phone".parse().expect("a name")].into());
+    assert_eq!(world.live.put(world.with(DESK), &others), 0, "another device's facts");
+    assert!(!is_cut(&lost));
+    let both = Asked::Of(["laptop", "phone"].map(|name| name.parse().expect("a name")).into());
+    assert_eq!(world.live.put(world.with(DESK), &both), 1);
+    assert!(is_cut(&lost));
 }
 
 #[test]
@@ -109,28 +121,28 @@ fn the_packet_core_is_told_of_all_cuts_at_once() {
         (cut.clone(), world.live.decide(question, &cut).1)
     };
     let (first, safe, request) = (open(1, desk()), [open(3, safe()), open(5, safe())], world.open(safe()));
-    assert_eq!(world.live.put(world.with(DESK)), 3);
+    assert_eq!(world.live.put(world.with(DESK), &Asked::All), 3);
     let mut flows = cuts().expect("an order");
     flows.sort_unstable();
     assert_eq!((flows, cuts()), ([3, 5].map(FlowId).to_vec(), None), "a request is no flow");
     assert!(
         safe.iter().all(|(cut, _)| is_cut(cut) && cut.is_told()) && is_cut(&request.0) && !is_cut(&first.0)
     );
-    assert_eq!((world.live.put(world.with(DESK)), cuts()), (0, None), "nothing is cut twice");
+    assert_eq!((world.live.put(world.with(DESK), &Asked::All), cuts()), (0, None), "nothing is cut twice");
     // A queue that is full: its one place is taken by the first order.
     let late = open(7, desk());
-    assert_eq!((world.live.put(world.with(NOBODY)), late.0.is_told()), (2, true));
-    world.live.put(world.with(BOTH));
+    assert_eq!((world.live.put(world.with(NOBODY), &Asked::All), late.0.is_told()), (2, true));
+    world.live.put(world.with(BOTH), &Asked::All);
     let last = open(9, desk());
-    assert_eq!((world.live.put(world.with(NOBODY)), last.0.is_told()), (1, false));
+    assert_eq!((world.live.put(world.with(NOBODY), &Asked::All), last.0.is_told()), (1, false));
 }
 
 #[test]
 fn each_distinct_question_is_asked_once() {
     let world = World::new(BOTH);
     let _open = [world.open(desk()), world.open(desk()), world.open(safe())];
-    assert_eq!(world.live.table().settled(wall(0)).len(), 2);
-    assert_eq!(world.live.put(world.with(NOBODY)), 3, "the answer counts for all who asked");
+    assert_eq!(world.live.table().settled(&Asked::All, wall(0)).len(), 2);
+    assert_eq!(world.live.put(world.with(NOBODY), &Asked::All), 3, "the answer counts for all who asked");
 }
 
 #[test]
@@ -140,19 +152,23 @@ fn facts_that_change_while_it_is_decided_are_noticed() {
     let guard = world.live.register(Arc::new(safe()), cut.clone());
     let verdict = access::check(&old, &safe(), wall(0));
     assert!(matches!(verdict, Verdict::Allow(_)), "{verdict:?}");
-    assert_eq!(world.live.put(world.with(NOBODY)), 0, "what is being decided is not put's to cut");
+    assert_eq!(
+        world.live.put(world.with(NOBODY), &Asked::All),
+        0,
+        "what is being decided is not put's to cut"
+    );
     assert!(!world.live.settle(guard.id, old.epoch(), None), "the old answer must not stand");
     assert!(world.live.settle(guard.id, old.epoch() + 1, None));
-    assert_eq!(world.live.put(world.with(NOBODY)), 1, "from then on it is");
+    assert_eq!(world.live.put(world.with(NOBODY), &Asked::All), 1, "from then on it is");
 }
 
 #[test]
 fn a_look_that_was_overtaken_changes_nothing() {
     let world = World::new(NOBODY);
     let strict = world.live.snapshot();
-    world.live.put(world.with(BOTH));
+    world.live.put(world.with(BOTH), &Asked::All);
     let (cut, _guard) = world.open(desk());
-    let questions = world.live.table().settled(wall(0));
+    let questions = world.live.table().settled(&Asked::All, wall(0));
     assert_eq!(world.live.reconsider(&strict, questions, Instant::now()), 0);
     assert!(!is_cut(&cut), "an answer of old facts was applied");
 }
@@ -177,7 +193,7 @@ fn a_wall_clock_stepped_back_extends_no_grant() {
     let end = world.deadline();
     let stepped = wall(0);
     // Loads in between see the stepped clock too.
-    let questions = world.live.table().settled(stepped);
+    let questions = world.live.table().settled(&Asked::All, stepped);
     world.live.reconsider(&world.live.snapshot(), questions, Instant::now());
     assert_eq!(world.deadline(), end);
     world.live.look(Clock { wall: stepped, monotonic: end.monotonic - Duration::from_millis(1) });
@@ -190,10 +206,10 @@ fn a_wall_clock_stepped_back_extends_no_grant() {
 fn a_new_end_replaces_the_old_one() {
     let world = World::new(WHILE);
     let (cut, _guard) = world.open(desk());
-    world.live.put(world.with(&WHILE.replace("2190", "2180")));
+    world.live.put(world.with(&WHILE.replace("2190", "2180")), &Asked::All);
     assert!(world.deadline().wall < wall(END));
     assert_eq!(cut.grant().until, Some(world.deadline().wall));
-    world.live.put(world.with(BOTH));
+    world.live.put(world.with(BOTH), &Asked::All);
     assert!(world.live.table().by_wall.is_empty() && world.live.table().by_monotonic.is_empty());
     world.live.look(Clock { wall: wall(END), monotonic: Instant::now() });
     assert!(!is_cut(&cut));
@@ -207,7 +223,7 @@ fn what_is_over_is_forgotten() {
     drop(guard);
     assert!(world.live.is_empty());
     assert!(world.live.table().by_wall.is_empty() && world.live.table().by_monotonic.is_empty());
-    assert_eq!(world.live.put(world.with(NOBODY)), 0);
+    assert_eq!(world.live.put(world.with(NOBODY), &Asked::All), 0);
     assert!(!is_cut(&cut));
 }
 
@@ -217,7 +233,7 @@ fn what_was_denied_is_never_granted_later() {
     let cut = Cut::default();
     let (verdict, _guard) = world.live.decide(desk(), &cut);
     assert!(matches!(verdict, Verdict::Deny(_)), "{verdict:?}");
-    world.live.put(world.with(BOTH));
+    world.live.put(world.with(BOTH), &Asked::All);
     assert!(cut.grant().policies.is_empty());
 }
 

@@ -18,7 +18,7 @@ use super::{
     trace::{Log, Trace},
     wire::{self, Inner},
 };
-use crate::{Count, FlowInfo, FlowPhase, Limits};
+use crate::{Count, FlowInfo, FlowPhase, Limits, PeerSpec};
 
 /// How often devices, kernel and shell look at their timers.
 pub(super) const BEAT: Duration = Duration::from_millis(250);
@@ -45,6 +45,8 @@ pub(super) struct World {
     pub(super) rules: Rules,
     pub(super) net: Net,
     pub(super) devices: Vec<Device>,
+    /// What the core was told last.
+    enrolled: Vec<PeerSpec>,
     pub(super) kernel: Kernel,
     pub(super) shell: Shell,
     pub(super) plan: Plan,
@@ -78,6 +80,7 @@ impl World {
             rules: Rules::default(),
             net: Net::new(weather),
             devices,
+            enrolled: Vec::new(),
             kernel: Kernel::default(),
             shell: Shell::default(),
             plan,
@@ -253,9 +256,24 @@ impl World {
         self.trace.note(self.now, "peers", &[], || format!("{specs:?}"));
         self.rules.set_peers(&specs, self.now);
         let at = self.gate.at(self.now);
-        self.gate.tunnel.set_peers(&specs, at);
+        if self.now.as_millis().is_multiple_of(2) {
+            self.gate.tunnel.set_peers(&specs, at);
+        } else {
+            self.change_some(&specs, at);
+        }
+        self.enrolled = specs;
         self.drain(Cause::Command);
         self.check_memory();
+    }
+
+    /// Says only what is different, which must come to the same.
+    fn change_some(&mut self, specs: &[PeerSpec], at: Instant) {
+        let only = |a: &[PeerSpec], b: &[PeerSpec]| {
+            a.iter().filter(|spec| !b.contains(spec)).cloned().collect::<Vec<_>>()
+        };
+        let (gone, come) = (only(&self.enrolled, specs), only(specs, &self.enrolled));
+        let devices = gone.iter().chain(&come).map(|spec| spec.device.clone()).collect();
+        self.gate.tunnel.change_peers(&devices, &come, at);
     }
 
     /// No command moves an endpoint or a label.

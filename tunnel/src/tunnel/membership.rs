@@ -27,11 +27,23 @@ impl Tunnel {
     /// From now on exactly these are peers. A device that is missing, or whose addresses changed, has its
     /// flows cut ([`Event::FlowGone`]); its keys live until the resets are out, at most 2.5 s.
     pub fn set_peers(&mut self, specs: &[PeerSpec], now: Instant) {
+        let all = self.devices.current();
+        self.change(all, specs, now);
+    }
+
+    /// The same of these devices only: those of them that `specs` names are peers from now on, the others
+    /// of them are not, and all other devices stay as they are. Costs what the change is large, not the list.
+    pub fn change_peers(&mut self, devices: &BTreeSet<DeviceId>, specs: &[PeerSpec], now: Instant) {
+        let slots = devices.iter().filter_map(|id| self.devices.by_id(id)).collect();
+        self.change(slots, specs, now);
+    }
+
+    fn change(&mut self, slots: Vec<DeviceSlot>, specs: &[PeerSpec], now: Instant) {
         let wanted: HashMap<&DeviceId, &PeerSpec> =
             specs.iter().rev().map(|spec| (&spec.device, spec)).collect();
         let mut memories = Memories::new();
         let mut leaving = BTreeSet::new();
-        for slot in self.devices.current() {
+        for slot in slots {
             let Some(device) = self.devices.get(slot) else { continue };
             match wanted.get(&device.id).filter(|spec| same_addresses(device, spec)) {
                 Some(spec) => self.drop_keys(slot, &spec.keys, &mut memories),

@@ -26,7 +26,7 @@ use crate::{
     dial::Dialer,
     gate::{Gate, HttpQuestion, Passed},
     http::{FrontFlow, HttpFront, admit::Decides},
-    live::{Cut, Live},
+    live::{Asked, Cut, Live},
     reach::Destination,
     testing::{Company, DIRECTORY},
 };
@@ -172,7 +172,7 @@ impl World {
     /// Alice leaves the company: the directory says so, and everything open is asked again.
     pub fn alice_leaves(&self) {
         self.company.write("directory.toml", &DIRECTORY.replace("email =", "disabled = true\nemail ="));
-        self.live.put(self.company.snapshot(2));
+        self.live.put(self.company.snapshot(2), &Asked::All);
     }
 }
 
