@@ -3,16 +3,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use rpds::RedBlackTreeMapSync;
+
 use crate::{
     object::{Address, Body, Connector, Device, Group, Kind, Revocation, Token, User},
     store::{ObjectId, Revision},
 };
 
 /// Objects of one kind by name.
-pub type Table<T> = BTreeMap<Arc<str>, (Revision, Arc<T>)>;
+pub type Table<T> = RedBlackTreeMapSync<Arc<str>, (Revision, Arc<T>)>;
 
-/// Everything that is kept.
-#[derive(Debug, Default)]
+/// Everything that is kept; cheap to clone.
+#[derive(Debug, Clone, Default)]
 pub struct Objects {
     users: Table<User>,
     groups: Table<Group>,
@@ -92,10 +94,10 @@ impl Objects {
 
     fn set_in<T: Kept>(&mut self, id: &ObjectId, revision: Revision, body: Option<&str>) {
         self.damaged.remove(id);
-        T::of_mut(self).remove(&id.id);
+        T::of_mut(self).remove_mut(&id.id);
         match body.map(|body| T::read(id, body)) {
             Some(Ok(body)) => {
-                T::of_mut(self).insert(id.id.clone(), (revision, Arc::new(body)));
+                T::of_mut(self).insert_mut(id.id.clone(), (revision, Arc::new(body)));
             }
             Some(Err(why)) => {
                 self.damaged.insert(id.clone(), why);

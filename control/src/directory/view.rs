@@ -3,7 +3,8 @@
 //! the store says the same, whatever else the store says meanwhile.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
+    hash::Hash,
     str::FromStr,
     sync::Arc,
 };
@@ -13,6 +14,7 @@ use protocol::{
     id::{AppId, DeviceId, GroupId, UserId},
     time::Timestamp,
 };
+use rpds::{HashTrieMapSync, HashTrieSetSync};
 
 use super::{DeviceRecord, Directory, Kept, Objects, Person};
 use crate::{
@@ -58,13 +60,16 @@ impl Touched {
     }
 }
 
-/// The objects, what follows from them, and what was revoked ahead of the store.
-#[derive(Debug)]
+/// Sets of `V` by `K` that are cheap to clone.
+type Sets<K, V> = HashTrieMapSync<K, HashTrieSetSync<V>>;
+
+/// The objects, what follows from them, and what was revoked ahead of the store. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct View {
     objects: Objects,
     directory: Directory,
-    members: HashMap<GroupId, BTreeSet<UserId>>,
-    children: HashMap<GroupId, BTreeSet<GroupId>>,
+    members: Sets<GroupId, UserId>,
+    children: Sets<GroupId, GroupId>,
     /// Each as often as it was said and not yet taken back.
     revoked: BTreeMap<Revoked, usize>,
 }
@@ -72,19 +77,35 @@ pub struct View {
 impl View {
     /// What was loaded, with these revocations ahead of it.
     pub fn new(loaded: &Loaded, revoked: impl IntoIterator<Item = Revoked>) -> Self {
+        let mut counted = BTreeMap::new();
+        revoked.into_iter().for_each(|one| *counted.entry(one).or_default() += 1);
+        Self::of(loaded, counted)
+    }
+
+    fn of(loaded: &Loaded, revoked: BTreeMap<Revoked, usize>) -> Self {
         let mut view = Self {
             objects: Objects::default(),
             directory: Directory::empty(loaded.meta.clone()),
-            members: HashMap::new(),
-            children: HashMap::new(),
-            revoked: BTreeMap::new(),
+            members: Sets::new_sync(),
+            children: Sets::new_sync(),
+            revoked,
         };
-        revoked.into_iter().for_each(|one| *view.revoked.entry(one).or_default() += 1);
         for object in &loaded.objects {
             view.objects.set(&object.id, object.revision, Some(&object.body));
         }
         view.follow_all();
         view
+    }
+
+    /// Takes over a whole store: another one, or what changed too long ago to be told one by one.
+    pub fn replace(&mut self, loaded: &Loaded) -> Touched {
+        let known = self.directory.meta();
+        if loaded.meta.store == known.store && loaded.meta.revision < known.revision {
+            return Touched::default();
+        }
+        let revoked = std::mem::take(&mut self.revoked);
+        *self = Self::of(loaded, revoked);
+        Touched::everything()
     }
 
     /// The objects.
@@ -102,13 +123,20 @@ impl View {
         self.revoked.keys()
     }
 
-    /// Takes over what was committed; `meta` is of the moment it was read.
+    /// Takes over what was committed; `meta` is of the moment it was read. What it knows already is passed over,
+    /// as is another store's.
     pub fn apply(&mut self, meta: Meta, changes: &[Change]) -> Touched {
+        let known = &self.directory.meta;
+        if meta.store != known.store || meta.revision < known.revision {
+            return Touched::default();
+        }
+        let known = known.revision;
+        let changes: Vec<&Change> = changes.iter().filter(|change| change.revision > known).collect();
         let mut touched =
             Touched { everything: meta.closed != self.directory.meta.closed, ..Touched::default() };
         self.directory.meta = Arc::new(meta);
         let mut groups = BTreeSet::new();
-        for change in changes {
+        for change in &changes {
             self.unlink(&change.id);
             self.objects.set(&change.id, change.revision, change.body.as_deref());
             self.link(&change.id);
@@ -119,7 +147,7 @@ impl View {
         for user in groups.iter().flat_map(|group| self.within(group)).collect::<BTreeSet<_>>() {
             self.follow_user(&user, &mut touched);
         }
-        for change in changes {
+        for change in &changes {
             self.follow(&change.id, &mut touched);
         }
         touched
@@ -168,15 +196,11 @@ impl View {
         match id.kind {
             Kind::User => {
                 let Some(user) = self.objects.get::<User>(&id.id) else { return };
-                for group in &user.groups {
-                    self.members.get_mut(group).map(|members| members.remove(&user.id));
-                }
+                user.groups.iter().for_each(|group| take(&mut self.members, group, &user.id));
             }
             Kind::Group => {
                 let Some(group) = self.objects.get::<Group>(&id.id) else { return };
-                for parent in &group.within {
-                    self.children.get_mut(parent).map(|children| children.remove(&group.id));
-                }
+                group.within.iter().for_each(|parent| take(&mut self.children, parent, &group.id));
             }
             Kind::Device
             | Kind::Connector
@@ -191,15 +215,11 @@ impl View {
         match id.kind {
             Kind::User => {
                 let Some(user) = self.objects.get::<User>(&id.id) else { return };
-                for group in &user.groups {
-                    self.members.entry(group.clone()).or_default().insert(user.id.clone());
-                }
+                user.groups.iter().for_each(|group| put(&mut self.members, group, &user.id));
             }
             Kind::Group => {
                 let Some(group) = self.objects.get::<Group>(&id.id) else { return };
-                for parent in &group.within {
-                    self.children.entry(parent.clone()).or_default().insert(group.id.clone());
-                }
+                group.within.iter().for_each(|parent| put(&mut self.children, parent, &group.id));
             }
             Kind::Device
             | Kind::Connector
@@ -295,8 +315,8 @@ impl View {
         let mut next = vec![group];
         while let Some(group) = next.pop() {
             if seen.insert(group) {
-                users.extend(self.members.get(group).into_iter().flatten().cloned());
-                next.extend(self.children.get(group).into_iter().flatten());
+                users.extend(self.members.get(group).into_iter().flat_map(HashTrieSetSync::iter).cloned());
+                next.extend(self.children.get(group).into_iter().flat_map(HashTrieSetSync::iter));
             }
         }
         users
@@ -393,5 +413,21 @@ impl View {
                 self.directory.connectors.remove_mut(&id);
             }
         }
+    }
+}
+
+fn put<K: Clone + Eq + Hash, V: Clone + Eq + Hash>(sets: &mut Sets<K, V>, key: &K, value: &V) {
+    let mut set = sets.get(key).cloned().unwrap_or_else(HashTrieSetSync::new_sync);
+    set.insert_mut(value.clone());
+    sets.insert_mut(key.clone(), set);
+}
+
+fn take<K: Clone + Eq + Hash, V: Clone + Eq + Hash>(sets: &mut Sets<K, V>, key: &K, value: &V) {
+    let Some(mut set) = sets.get(key).cloned() else { return };
+    set.remove_mut(value);
+    if set.is_empty() {
+        sets.remove_mut(key);
+    } else {
+        sets.insert_mut(key.clone(), set);
     }
 }
