@@ -18,7 +18,7 @@ use crate::{
     decision::{Decision, PolicyId, Reason},
     error::LoadErrors,
     explain,
-    facts::Request,
+    facts::{Administration, Matter, Request},
     hearing::{Court, Hearing},
     index::Index,
     lint::{self, Lint},
@@ -35,6 +35,8 @@ use crate::{
 const MAX_TURNS: usize = 8;
 /// How long an answer holds whose next change cannot be computed.
 const BLIND: Duration = Duration::from_secs(15);
+/// How long an answer of the oracle's holds that nobody looked ahead from.
+const MOMENT: Duration = Duration::from_millis(1);
 /// Stands in the place of a policy when no single one is at fault; no `@id` is empty.
 const NOBODY: &str = "";
 
@@ -97,37 +99,51 @@ impl Engine {
 
     /// May this be done, at `now`?
     pub fn decide(&self, request: &Request<'_>, now: Timestamp) -> Decision {
+        self.settle(&Matter::Access(*request), now)
+    }
+
+    /// May this be administered, at `now`? Everything [`Engine::decide`] promises holds here too.
+    pub fn administer(&self, command: &Administration<'_>, now: Timestamp) -> Decision {
+        self.settle(&Matter::Administration(*command), now)
+    }
+
+    fn settle(&self, matter: &Matter<'_>, now: Timestamp) -> Decision {
         if self.shadow.get().is_some_and(Shadow::is_in_doubt) {
-            return self.decide_in_doubt(request, now);
+            return self.settle_in_doubt(matter, now);
         }
-        let hearing = match self.court.hear(request, now) {
+        let hearing = match self.court.hear(matter, now) {
             Ok(hearing) => hearing,
             Err(error) => return unheard(&error, now),
         };
         if let Some(shadow) = self.shadow.get() {
-            shadow.see(&self.oracle, request, now, &hearing.answer);
+            shadow.see(&self.oracle, matter, now, &hearing.answer);
         }
-        let until = self.until(request, now, &hearing);
+        let until = self.until(matter, now, &hearing);
         self.conclude(&hearing, until)
     }
 
     /// The same by Cedar's own authorizer over the whole set: slow, and the measure of `decide`.
     /// A default denial is [`Reason::NoPolicy`]; the answer is good for this instant only.
     pub fn decide_by_oracle(&self, request: &Request<'_>, now: Timestamp) -> Decision {
-        self.by_oracle(request, now, now.plus(Duration::from_millis(1)))
+        self.by_oracle(&Matter::Access(*request), now, now.plus(MOMENT))
+    }
+
+    /// To `administer` what `decide_by_oracle` is to `decide`.
+    pub fn administer_by_oracle(&self, command: &Administration<'_>, now: Timestamp) -> Decision {
+        self.by_oracle(&Matter::Administration(*command), now, now.plus(MOMENT))
     }
 
     /// The index was wrong once: the oracle decides. The index may still see an end before the next look.
-    fn decide_in_doubt(&self, request: &Request<'_>, now: Timestamp) -> Decision {
-        let hearing = self.court.hear(request, now).ok();
-        let until = hearing.and_then(|hearing| self.until(request, now, &hearing));
+    fn settle_in_doubt(&self, matter: &Matter<'_>, now: Timestamp) -> Decision {
+        let hearing = self.court.hear(matter, now).ok();
+        let until = hearing.and_then(|hearing| self.until(matter, now, &hearing));
         let soon = now.plus(BLIND);
-        self.by_oracle(request, now, until.map_or(soon, |until| until.min(soon)))
+        self.by_oracle(matter, now, until.map_or(soon, |until| until.min(soon)))
     }
 
-    fn by_oracle(&self, request: &Request<'_>, now: Timestamp, until: Timestamp) -> Decision {
+    fn by_oracle(&self, matter: &Matter<'_>, now: Timestamp, until: Timestamp) -> Decision {
         let until = Some(until);
-        match self.oracle.answer(request, now) {
+        match self.oracle.answer(matter, now) {
             Err(error) => unheard(&error, now),
             Ok(answer) if answer.allowed() => allow(&answer, until),
             Ok(answer) => {
@@ -145,14 +161,14 @@ impl Engine {
         &self.lints
     }
 
-    /// How many policies.
+    /// How many policies, beside what is built in.
     pub fn len(&self) -> usize {
-        self.court.rules.len()
+        self.court.rules.iter().filter(|rule| !rule.is_built_in()).count()
     }
 
-    /// Whether there is no policy at all: everything is denied.
+    /// Whether there is no policy but what is built in: everything is denied, except that root may administer.
     pub fn is_empty(&self) -> bool {
-        self.court.rules.is_empty()
+        self.len() == 0
     }
 
     /// SHA-256 in hexadecimal over the schema and every policy in canonical spelling, by id: equal
@@ -173,8 +189,8 @@ impl Engine {
     }
 
     /// The first instant at which the answer, or what determines it, may differ.
-    fn until(&self, request: &Request<'_>, now: Timestamp, hearing: &Hearing<'_>) -> Option<Timestamp> {
-        let exact = self.next_change(request, now, hearing);
+    fn until(&self, matter: &Matter<'_>, now: Timestamp, hearing: &Hearing<'_>) -> Option<Timestamp> {
+        let exact = self.next_change(matter, now, hearing);
         if self.court.is_blind(hearing) {
             let soon = now.plus(BLIND);
             return Some(exact.map_or(soon, |exact| exact.min(soon)));
@@ -182,10 +198,10 @@ impl Engine {
         exact
     }
 
-    fn next_change(&self, request: &Request<'_>, now: Timestamp, hearing: &Hearing<'_>) -> Option<Timestamp> {
+    fn next_change(&self, matter: &Matter<'_>, now: Timestamp, hearing: &Hearing<'_>) -> Option<Timestamp> {
         let mut turn = self.court.next_turn(hearing, now)?;
         for _ in 0..MAX_TURNS {
-            let Ok(then) = self.court.hear(request, turn) else { return Some(turn) };
+            let Ok(then) = self.court.hear(matter, turn) else { return Some(turn) };
             if !then.answer.agrees(&hearing.answer) {
                 return Some(turn);
             }
@@ -203,7 +219,7 @@ impl Engine {
             && let Some(case) = hearing.denied()
             && let Ok(env) = case.env()
         {
-            reasons = explain::not_met(self.court.candidates(case), env);
+            reasons = explain::not_met(self.court.candidates(case), env, case.question.act.subject());
         }
         if reasons.is_empty() {
             reasons.push(Reason::NoPolicy);
@@ -268,7 +284,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        facts::{Action, App, Proto, Resource, User},
+        facts::{Action, AdminKind, App, Operator, Proto, Resource, User},
         shadow::Sample,
     };
 
@@ -311,6 +327,11 @@ mod tests {
         Engine::load(&[PolicyFile { name: "a".into(), text }], &[]).unwrap()
     }
 
+    /// The fault that is looked for: a policy the index does not find.
+    fn silence(engine: &mut Engine, id: &str) {
+        engine.court.rules.iter_mut().find(|rule| &*rule.id == id).unwrap().acts = 0;
+    }
+
     fn forbidden(decision: &Decision, by: &str) -> bool {
         matches!(decision, Decision::Deny { reasons, .. }
             if matches!(reasons.as_slice(), [Reason::Forbidden { policy, .. }] if &**policy == by))
@@ -339,13 +360,34 @@ mod tests {
     #[test]
     fn a_lost_forbid_is_noticed_and_the_oracle_decides_from_then_on() {
         let mut lossy = engine();
-        lossy.court.rules[1].acts = 0;
+        silence(&mut lossy, "shut");
         let (lossy, shadow, samples) = watched(lossy, 1);
         assert!(decide(&lossy, 3).is_allowed(), "the fault that is looked for");
         assert_eq!(accused(&samples), "shut");
         assert!(forbidden(&decide(&lossy, 3), "shut"));
         assert_eq!(shadow.tallied().mismatches, 1);
         assert!(samples.try_recv().is_err(), "the oracle is not compared with itself");
+    }
+
+    #[test]
+    fn a_lost_forbid_of_administration_is_noticed_as_well() {
+        let root = Operator { name: "root".into(), uid: 0, groups: Default::default(), root: true };
+        let command = Administration {
+            operator: &root,
+            write: true,
+            on: AdminKind::Backup,
+            verb: "restore",
+            object: Some("yesterday"),
+            owner: None,
+            site: None,
+        };
+        let text = r#"@id("shut") forbid (principal, action, resource);"#.into();
+        let mut lossy = Engine::load(&[PolicyFile { name: "a".into(), text }], &[]).unwrap();
+        silence(&mut lossy, "shut");
+        let (lossy, _, samples) = watched(lossy, 1);
+        assert!(lossy.administer(&command, Timestamp::MIN).is_allowed(), "the fault that is looked for");
+        assert_eq!(accused(&samples), "shut");
+        assert!(forbidden(&lossy.administer(&command, Timestamp::MIN), "shut"));
     }
 
     #[test]
@@ -368,7 +410,7 @@ mod tests {
     fn doubt_outlives_the_engine_it_was_found_in() {
         let (mut lossy, mut next) = (engine(), engine());
         for engine in [&mut lossy, &mut next] {
-            engine.court.rules[1].acts = 0;
+            silence(engine, "shut");
         }
         let (lossy, shadow, samples) = watched(lossy, 1);
         decide(&lossy, 3);

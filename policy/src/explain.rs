@@ -14,14 +14,20 @@ use crate::{
 /// More permits than these help nobody.
 const MAX_PERMITS: usize = 3;
 
-/// The permits among `candidates` that failed, fewest failing conditions first.
-pub(crate) fn not_met<'a>(candidates: impl Iterator<Item = &'a Rule>, env: &Env) -> Vec<Reason> {
+/// The permits among `candidates` that failed, fewest failing conditions first. `who` is what the
+/// principal is called.
+pub(crate) fn not_met<'a>(
+    candidates: impl Iterator<Item = &'a Rule>,
+    env: &Env,
+    who: &'static str,
+) -> Vec<Reason> {
     let mut failed: Vec<(&Rule, Vec<String>)> = candidates
         .filter(|rule| rule.permit)
-        .filter_map(|rule| Some((rule, failing(rule.body.as_ref()?.expr(), env))))
+        .filter_map(|rule| Some((rule, Words { env, who }.failing(rule.body.as_ref()?.expr()))))
         .filter(|(_, conditions)| !conditions.is_empty())
         .collect();
-    failed.sort_by(|(a, x), (b, y)| (x.len(), &a.id).cmp(&(y.len(), &b.id)));
+    // What is built in says the least.
+    failed.sort_by_key(|(rule, conditions)| (rule.is_built_in(), conditions.len(), &rule.id));
     failed.truncate(MAX_PERMITS);
     let reason = |(rule, conditions): (&Rule, Vec<String>)| Reason::NotMet {
         policy: rule.id.clone(),
@@ -32,26 +38,26 @@ pub(crate) fn not_met<'a>(candidates: impl Iterator<Item = &'a Rule>, env: &Env)
     failed.into_iter().map(reason).collect()
 }
 
-/// The conjuncts that are false. One that is an error has a guard before it, which failed.
-fn failing(body: &Expr, env: &Env) -> Vec<String> {
-    let words = Words { env };
-    conjuncts(body)
-        .into_iter()
-        .filter(|conjunct| env.holds(conjunct) == Ok(false))
-        .map(|conjunct| words.why(conjunct, true))
-        .collect()
-}
-
 struct Words<'a> {
     env: &'a Env,
+    who: &'static str,
 }
 
 impl Words<'_> {
+    /// The conjuncts that are false. One that is an error has a guard before it, which failed.
+    fn failing(&self, body: &Expr) -> Vec<String> {
+        conjuncts(body)
+            .into_iter()
+            .filter(|conjunct| self.env.holds(conjunct) == Ok(false))
+            .map(|conjunct| self.why(conjunct, true))
+            .collect()
+    }
+
     /// Why `expr`, which is not as `wanted`, is not.
     fn why(&self, expr: &Expr, wanted: bool) -> String {
         match (View::of(expr), wanted) {
             (View::Not(inner), _) => self.why(inner, !wanted),
-            (View::And(..), true) => failing(expr, self.env).join(" and "),
+            (View::And(..), true) => self.failing(expr).join(" and "),
             (View::Or(..), true) => self.neither(expr),
             (View::Or(left, right), false) => {
                 let culprit = if self.env.holds(left) == Ok(true) { left } else { right };
@@ -60,20 +66,23 @@ impl Words<'_> {
             (View::Compare(comparison, left, right), _) => {
                 self.compared(comparison, left, right, wanted).unwrap_or_else(|| text(expr, wanted))
             }
-            (View::Has(base, attrs), _) => match path(base) {
+            (View::Has(base, attrs), _) => match self.path(base) {
                 Some(base) => self.presence(&base, &attrs.join("."), wanted),
                 None => text(expr, wanted),
             },
-            (View::Attr(..), _) => match path(expr) {
+            (View::Attr(..), _) => match self.path(expr) {
                 Some(path) if wanted => format!("{path} is false"),
                 Some(path) => format!("{path} is true"),
                 None => text(expr, wanted),
             },
-            (View::In(left, right), true) => format!("{} is not in {}", name(left), name(right)),
-            (View::In(left, right), false) => format!("{} is in {}", name(left), name(right)),
+            (View::In(left, right), true) => format!("{} is not in {}", self.name(left), self.name(right)),
+            (View::In(left, right), false) => format!("{} is in {}", self.name(left), self.name(right)),
+            (View::Contains(set, element), true) if is_fact(set) && !is_fact(element) => {
+                format!("{} does not contain {}", self.name(set), cedar::snippet(element))
+            }
             (View::Contains(set, element), true) => match self.env.plain(element) {
                 Some(value) => {
-                    let name = name(element);
+                    let name = self.name(element);
                     format!("{name} is {} and must be one of {}", shown(&value, &name), cedar::snippet(set))
                 }
                 None => text(expr, wanted),
@@ -102,11 +111,13 @@ impl Words<'_> {
         // The side to speak of is the one that is a fact; `5 < x` is read from the right.
         let mirrored = !is_fact(left) && is_fact(right);
         let (subject, limit) = if mirrored { (right, left) } else { (left, right) };
-        let name = name(subject);
+        let name = self.name(subject);
         let (value, bound) = (self.env.plain(subject)?, self.env.plain(limit)?);
         let is = shown(&value, &name);
         let bound_words = match &bound {
-            Plain::Entity { .. } if is_fact(limit) => path(limit).unwrap_or_else(|| shown(&bound, &name)),
+            Plain::Entity { .. } if is_fact(limit) => {
+                self.path(limit).unwrap_or_else(|| shown(&bound, &name))
+            }
             _ => shown(&bound, &name),
         };
         Some(match (comparison, wanted) {
@@ -117,6 +128,38 @@ impl Words<'_> {
                 format!("{name} is {is} and must be {} {bound_words}", must.words(&bound))
             }
         })
+    }
+
+    /// What `expr` is called in words.
+    fn name(&self, expr: &Expr) -> String {
+        if let Some(path) = self.path(expr) {
+            return path;
+        }
+        match View::of(expr) {
+            View::Entity(uid) => {
+                let kind = uid.entity_type().name().basename_as_ref().to_string();
+                format!("{kind} {}", AsRef::<str>::as_ref(uid.eid()))
+            }
+            View::Call("durationSince", [later, earlier]) => match (is_now(later), is_now(earlier)) {
+                (true, _) => format!("the time since {}", self.name(earlier)),
+                (false, true) => format!("the time until {}", self.name(later)),
+                (false, false) => format!("`{}`", cedar::snippet(expr)),
+            },
+            _ => format!("`{}`", cedar::snippet(expr)),
+        }
+    }
+
+    /// The dotted path of a fact: `user.email`, `device.disk_encrypted`, `zone.berlin.minute`.
+    fn path(&self, expr: &Expr) -> Option<String> {
+        match View::of(expr) {
+            View::Principal => Some(self.who.into()),
+            View::Resource => Some("resource".into()),
+            View::Context => Some(String::new()),
+            // A posture fact is its value; its source and age are named as such.
+            View::Attr(base, "value") => self.path(base),
+            View::Attr(base, attr) => Some(join(&self.path(base)?, attr)),
+            _ => None,
+        }
     }
 }
 
@@ -172,40 +215,8 @@ fn is_fact(expr: &Expr) -> bool {
     cedar::any(expr, &|view| matches!(view, View::Principal | View::Resource | View::Context))
 }
 
-/// What `expr` is called in words.
-fn name(expr: &Expr) -> String {
-    if let Some(path) = path(expr) {
-        return path;
-    }
-    match View::of(expr) {
-        View::Entity(uid) => {
-            let kind = uid.entity_type().name().basename_as_ref().to_string();
-            format!("{kind} {}", AsRef::<str>::as_ref(uid.eid()))
-        }
-        View::Call("durationSince", [later, earlier]) => match (is_now(later), is_now(earlier)) {
-            (true, _) => format!("the time since {}", name(earlier)),
-            (false, true) => format!("the time until {}", name(later)),
-            (false, false) => format!("`{}`", cedar::snippet(expr)),
-        },
-        _ => format!("`{}`", cedar::snippet(expr)),
-    }
-}
-
 fn is_now(expr: &Expr) -> bool {
     View::of(expr).is_context_attr("now")
-}
-
-/// The dotted path of a fact: `user.email`, `device.disk_encrypted`, `zone.berlin.minute`.
-fn path(expr: &Expr) -> Option<String> {
-    match View::of(expr) {
-        View::Principal => Some("user".into()),
-        View::Resource => Some("resource".into()),
-        View::Context => Some(String::new()),
-        // A posture fact is its value; its source and age are named as such.
-        View::Attr(base, "value") => path(base),
-        View::Attr(base, attr) => Some(join(&path(base)?, attr)),
-        _ => None,
-    }
 }
 
 fn join(base: &str, attr: &str) -> String {

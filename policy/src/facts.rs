@@ -1,6 +1,6 @@
 //! What a decision may look at: plain data, made by whoever knows it.
-//! An absent fact is `None`, never a guess; a decision needs only the user, the device, the
-//! resource and their ancestors.
+//! An absent fact is `None`, never a guess; a decision needs only the user or operator, the device or
+//! its owner, the resource and their ancestors.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -200,12 +200,115 @@ pub struct Request<'a> {
     pub source: IpAddr,
 }
 
-impl Request<'_> {
-    /// How many readings the request has; each must be allowed if a policy reads the path.
+/// Someone at the gateway's machine: a Unix account, as the kernel proves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// The account's name.
+    pub name: String,
+    /// Its number.
+    pub uid: u32,
+    /// The Unix groups it is in.
+    pub groups: BTreeSet<String>,
+    /// Whether it is uid 0 or the account the gateway runs as.
+    pub root: bool,
+}
+
+/// What is administered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdminKind {
+    /// People.
+    User,
+    /// Sets of people.
+    Group,
+    /// Devices, with their keys.
+    Device,
+    /// Connectors.
+    Connector,
+    /// One-time credentials by which connectors join.
+    Token,
+    /// The record of what happened.
+    Audit,
+    /// Copies of the store, made and put back.
+    Backup,
+    /// The keys that seal secrets.
+    Key,
+    /// The store itself.
+    Store,
+}
+
+impl AdminKind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::User,
+        Self::Group,
+        Self::Device,
+        Self::Connector,
+        Self::Token,
+        Self::Audit,
+        Self::Backup,
+        Self::Key,
+        Self::Store,
+    ];
+
+    /// As policies write it: `Admin::"device"`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+            Self::Device => "device",
+            Self::Connector => "connector",
+            Self::Token => "token",
+            Self::Audit => "audit",
+            Self::Backup => "backup",
+            Self::Key => "key",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// One administrative command.
+#[derive(Debug, Clone, Copy)]
+pub struct Administration<'a> {
+    /// Who.
+    pub operator: &'a Operator,
+    /// Whether it can change anything.
+    pub write: bool,
+    /// What kind of thing it is about.
+    pub on: AdminKind,
+    /// What is done, as typed: `add`, `disable`, `list`.
+    pub verb: &'a str,
+    /// The name of what it is done to.
+    pub object: Option<&'a str>,
+    /// Whose that is, as it stands before the command; for a user, that person.
+    pub owner: Option<&'a User>,
+    /// Where that stands.
+    pub site: Option<&'a SiteId>,
+}
+
+/// Whatever the policies are asked about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Matter<'a> {
+    Access(Request<'a>),
+    Administration(Administration<'a>),
+}
+
+impl<'a> Matter<'a> {
+    /// How many readings it has; each must be allowed if a policy reads the path.
     pub(crate) fn readings(&self) -> usize {
-        match self.action {
-            Action::Connect { .. } => 1,
-            Action::HttpRead(http) | Action::HttpWrite(http) => http.paths.len(),
+        match self {
+            Self::Access(request) => match request.action {
+                Action::Connect { .. } => 1,
+                Action::HttpRead(http) | Action::HttpWrite(http) => http.paths.len(),
+            },
+            Self::Administration(_) => 1,
+        }
+    }
+
+    /// The device whose tiers count.
+    pub(crate) fn device(&self) -> Option<&'a Device> {
+        match self {
+            Self::Access(request) => request.device,
+            Self::Administration(_) => None,
         }
     }
 }

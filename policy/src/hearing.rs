@@ -1,4 +1,4 @@
-//! One request put to the policies at one instant: the questions asked, who was a candidate, and the answer.
+//! One matter put to the policies at one instant: the questions asked, who was a candidate, and the answer.
 //! It does not look ahead and does not explain. Always true: every candidate was evaluated, so the
 //! determining policies are complete; a question that cannot even be put is a denial.
 
@@ -13,7 +13,7 @@ use crate::{
     answer::Answer,
     cedar::{ActionEntities, CedarError, Env},
     decision::PolicyId,
-    facts::Request,
+    facts::Matter,
     index::Index,
     question::Question,
     rule::Rule,
@@ -59,7 +59,7 @@ struct Trust<'a> {
     errors: BTreeMap<PolicyId, String>,
 }
 
-/// A request at an instant.
+/// A matter at an instant.
 #[derive(Debug)]
 pub(crate) struct Hearing<'a> {
     /// Whether the device earns its tiers.
@@ -70,16 +70,11 @@ pub(crate) struct Hearing<'a> {
 }
 
 impl Court {
-    pub(crate) fn hear<'a>(
-        &'a self,
-        request: &Request<'a>,
-        now: Timestamp,
-    ) -> Result<Hearing<'a>, CedarError> {
-        let trust = self.hear_trust(request, now)?;
+    pub(crate) fn hear<'a>(&'a self, matter: &Matter<'a>, now: Timestamp) -> Result<Hearing<'a>, CedarError> {
+        let trust = self.hear_trust(matter, now)?;
         let mut readings: Vec<(Case<'a>, Answer)> = Vec::new();
-        for reading in 0..request.readings() {
-            let (case, answer) =
-                self.ask(Question::access(request, reading, &trust.tiers, &self.zones, now))?;
+        for reading in 0..matter.readings() {
+            let (case, answer) = self.ask(Question::of(matter, reading, &trust.tiers, &self.zones, now))?;
             let reads_path = self.candidates(&case).any(|rule| rule.reads.path);
             readings.push((case, answer));
             if !reads_path {
@@ -91,9 +86,9 @@ impl Court {
         Ok(Hearing { trust: trust.cases, readings, answer })
     }
 
-    fn hear_trust<'a>(&'a self, request: &Request<'a>, now: Timestamp) -> Result<Trust<'a>, CedarError> {
+    fn hear_trust<'a>(&'a self, matter: &Matter<'a>, now: Timestamp) -> Result<Trust<'a>, CedarError> {
         let mut trust = Trust::default();
-        let Some(device) = request.device else { return Ok(trust) };
+        let Some(device) = matter.device() else { return Ok(trust) };
         for tier in &self.tiers {
             let (case, answer) = self.ask(Question::trust(device, tier, now))?;
             if answer.allowed() {

@@ -8,9 +8,9 @@ use std::{
 };
 
 use crate::{
-    cedar::{Expr, View, any},
+    cedar::{Expr, Scope, View, any},
     decision::PolicyId,
-    question::{Act, Named},
+    question::{Act, Kind, Named},
     rule::{Rule, conjuncts},
 };
 
@@ -40,12 +40,14 @@ impl fmt::Display for Lint {
 
 /// All warnings about `rules`, which are by id.
 pub(crate) fn lints(rules: &[Rule]) -> Vec<Lint> {
-    if rules.is_empty() {
-        let message = "there are no policies: everything is denied".to_owned();
+    if rules.iter().all(Rule::is_built_in) {
+        let message =
+            "there are no policies: everything is denied, except that root may administer".to_owned();
         return vec![Lint { policy: None, file: "".into(), line: 0, message }];
     }
     let mut lints: Vec<Lint> = rules.iter().filter_map(blind).collect();
     lints.extend(rules.iter().filter_map(|rule| absence_passes(rule, rules)));
+    lints.extend(rules.iter().filter_map(nobody_administers));
     lints.extend(shadowed(rules));
     lints
 }
@@ -118,10 +120,20 @@ fn is_has(view: &View<'_>, attr: &str) -> bool {
     }
 }
 
+/// A forbid without a condition on every operator and every change.
+fn nobody_administers(rule: &Rule) -> Option<Lint> {
+    let everyone = matches!(rule.principal, Scope::Any | Scope::Is(Kind::Operator));
+    let everything = matches!(rule.resource, Scope::Any | Scope::Is(Kind::Admin));
+    let message = "forbids everyone to administer the gateway, root included; write \
+                   `action in Doorward::Action::\"access\"` if only access is meant";
+    let shut =
+        !rule.permit && rule.is_about(Act::AdminWrite) && everyone && everything && rule.body.is_none();
+    shut.then(|| about(rule, message.into()))
+}
+
 /// Permits that ask nothing of the device, where another asks something for no more than the same.
 fn shadowed(rules: &[Rule]) -> Vec<Lint> {
-    let access = Act::ALL.iter().filter(|act| **act != Act::Trust).fold(0, |bits, act| bits | act.bit());
-    let permits = || rules.iter().filter(|rule| rule.permit && rule.acts & access != 0);
+    let permits = || rules.iter().filter(|rule| rule.permit && rule.acts & Act::ACCESS != 0);
     // By the entities they name, because only those that name none or the same can cover another.
     let mut open: HashMap<(Option<&Named>, Option<&Named>), Vec<&Rule>> = HashMap::new();
     for rule in permits().filter(|rule| !rule.reads.device) {
@@ -130,7 +142,7 @@ fn shadowed(rules: &[Rule]) -> Vec<Lint> {
     let mut found: BTreeMap<&PolicyId, (&Rule, Vec<&PolicyId>)> = BTreeMap::new();
     for strict in permits().filter(|rule| rule.reads.device) {
         let wider = coverers(strict).into_iter().filter_map(|key| open.get(&key)).flatten();
-        for rule in wider.filter(|rule| rule.acts & strict.acts & access != 0 && covers(rule, strict)) {
+        for rule in wider.filter(|rule| rule.acts & strict.acts & Act::ACCESS != 0 && covers(rule, strict)) {
             found.entry(&rule.id).or_insert((rule, Vec::new())).1.push(&strict.id);
         }
     }

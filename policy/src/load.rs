@@ -1,6 +1,7 @@
 //! Reads policy files: parses, checks ids, validates strictly at level 1, all mistakes of all files at once.
 //! It does not open files (the caller did) and does not index.
-//! Always true: every policy that leaves here is static, valid, and bears its own unique `@id`.
+//! Always true: every policy that leaves here is static, valid, and bears its own unique `@id`; what is
+//! built in is always among them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,6 +29,15 @@ pub struct PolicyFile {
     /// What is in it.
     pub text: String,
 }
+
+/// Lets a fresh gateway be administered at all. A company forbids what it does not want of it.
+const BUILT_IN: &str = r#"
+@id("bootstrap")
+@title("Root administers the gateway")
+permit (principal, action in [Doorward::Action::"admin"], resource) when { principal.root };
+"#;
+/// Stands where a file's name does; no file is called so.
+pub(crate) const BUILT_IN_FILE: &str = "";
 
 /// More policies than these do not load.
 const MAX_POLICIES: usize = 100_000;
@@ -69,11 +79,14 @@ pub(crate) fn load(files: &[PolicyFile], zones: &[Zone]) -> Result<Loaded, LoadE
         LoadErrors::whole("schema", e.to_string(), Some("this is a fault of the program itself"))
     })?;
     let mut reader = Reader::new(schema);
+    reader.read(&PolicyFile { name: BUILT_IN_FILE.into(), text: BUILT_IN.into() });
+    let built_in = reader.policies.len();
     for file in files {
         reader.read(file);
     }
-    if reader.policies.len() > MAX_POLICIES {
-        let reason = format!("{} policies; at most {MAX_POLICIES} can be loaded", reader.policies.len());
+    let count = reader.policies.len() - built_in;
+    if count > MAX_POLICIES {
+        let reason = format!("{count} policies; at most {MAX_POLICIES} can be loaded");
         reader.errors.push(LoadError::whole("policies", reason, None));
     }
     match LoadErrors::new(reader.errors) {
@@ -198,9 +211,12 @@ impl Reader {
                 return;
             }
         };
-        let place = format!("{}:{line}:{column}", source.name);
+        let place = match &*source.name {
+            BUILT_IN_FILE => "by a policy that is built in".to_owned(),
+            file => format!("at {file}:{line}:{column}"),
+        };
         if let Some(first) = self.places.get(&id) {
-            let reason = format!("the @id {id:?} is already used at {first}");
+            let reason = format!("the @id {id:?} is already used {first}");
             self.errors.push(source.at(
                 parts.offset,
                 Some(id),

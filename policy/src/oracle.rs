@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use cedar_policy::{
-    Authorizer, Context, Effect, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request,
-    RestrictedExpression, Schema,
+    ActionConstraint, AuthorizationError, Authorizer, Context, Effect, Entities, Entity, EntityId,
+    EntityTypeName, EntityUid, Policy, PolicySet, Request, RestrictedExpression, Schema,
 };
 use protocol::time::Timestamp;
 
@@ -14,8 +14,8 @@ use crate::{
     answer::Answer,
     cedar::CedarError,
     decision::PolicyId,
-    facts,
-    question::{Datum, Fields, NAMESPACE, Node, Question, Ref},
+    facts::Matter,
+    question::{Act, Datum, Fields, NAMESPACE, Node, Question, Ref},
     zone::Zone,
 };
 
@@ -31,11 +31,11 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     /// Every reading of the path is asked about; all must be allowed.
-    pub(crate) fn answer(&self, request: &facts::Request<'_>, now: Timestamp) -> Result<Answer, CedarError> {
-        let (tiers, errors) = self.tiers(request, now)?;
+    pub(crate) fn answer(&self, matter: &Matter<'_>, now: Timestamp) -> Result<Answer, CedarError> {
+        let (tiers, errors) = self.tiers(matter, now)?;
         let mut answer: Option<Answer> = None;
-        for reading in 0..request.readings() {
-            let question = Question::access(request, reading, &tiers, &self.zones, now);
+        for reading in 0..matter.readings() {
+            let question = Question::of(matter, reading, &tiers, &self.zones, now);
             let next = self.ask(&question)?;
             answer = Some(match answer {
                 Some(answer) => answer.and(next),
@@ -47,11 +47,11 @@ impl Oracle {
 
     fn tiers<'a>(
         &'a self,
-        request: &facts::Request<'_>,
+        matter: &Matter<'_>,
         now: Timestamp,
     ) -> Result<(Vec<&'a str>, BTreeMap<PolicyId, String>), CedarError> {
         let (mut tiers, mut errors) = (Vec::new(), BTreeMap::new());
-        let Some(device) = request.device else { return Ok((tiers, errors)) };
+        let Some(device) = matter.device() else { return Ok((tiers, errors)) };
         for tier in &self.tiers {
             let answer = self.ask(&Question::trust(device, tier, now))?;
             if answer.allowed() {
@@ -65,21 +65,31 @@ impl Oracle {
     fn ask(&self, question: &Question<'_>) -> Result<Answer, CedarError> {
         let (request, entities) = (self.request(question)?, self.entities(question)?);
         let response = Authorizer::new().is_authorized(&request, &self.policies, &entities);
+        let speaks = |id: &cedar_policy::PolicyId| self.speaks(id, question.act);
         let (permits, forbids) = response
             .diagnostics()
             .reason()
+            .filter(|id| speaks(id))
             .map(|id| {
                 (PolicyId::from(id.to_string()), self.policies.policy(id).map(|policy| policy.effect()))
             })
             .partition::<Vec<_>, _>(|(_, effect)| *effect == Some(Effect::Permit));
         let names =
             |policies: Vec<(PolicyId, Option<Effect>)>| policies.into_iter().map(|(id, _)| id).collect();
-        let errors = response.diagnostics().errors().map(|error| match error {
-            cedar_policy::AuthorizationError::PolicyEvaluationError(error) => {
-                (PolicyId::from(error.policy_id().to_string()), error.inner().to_string())
-            }
+        let errors = response.diagnostics().errors().filter_map(|error| match error {
+            AuthorizationError::PolicyEvaluationError(error) => speaks(error.policy_id())
+                .then(|| (PolicyId::from(error.policy_id().to_string()), error.inner().to_string())),
         });
         Ok(Answer::of(names(permits), names(forbids), errors.collect()))
+    }
+
+    /// Whether a policy is heard at all: a permit that names no action was written with access in mind,
+    /// and says nothing of administration.
+    fn speaks(&self, id: &cedar_policy::PolicyId, act: Act) -> bool {
+        let wide = |policy: &Policy| {
+            policy.effect() == Effect::Permit && policy.action_constraint() == ActionConstraint::Any
+        };
+        Act::ADMIN & act.bit() == 0 || !self.policies.policy(id).is_some_and(wide)
     }
 
     fn request(&self, question: &Question<'_>) -> Result<Request, CedarError> {

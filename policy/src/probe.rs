@@ -1,4 +1,4 @@
-//! The self-test at load: a guard written on `action in Action::"access"` must fire.
+//! The self-test at load: a guard written on `action in Action::"access"`, or `"admin"`, must fire.
 //! It tests the program, not the operator's policies. Always true: nothing loads if it fails, because
 //! without the schema's action entities every such guard would be silently off.
 
@@ -11,7 +11,7 @@ use crate::{
     decision::{Decision, Reason},
     engine::Engine,
     error::LoadErrors,
-    facts::{Action, App, HttpFacts, Proto, Request, Resource, User},
+    facts::{Action, AdminKind, Administration, App, HttpFacts, Operator, Proto, Request, Resource, User},
     load::{self, PolicyFile},
     zone::Zone,
 };
@@ -21,6 +21,8 @@ const POLICIES: &str = r#"
 @id("everything") permit (principal, action, resource);
 @id("by-scope") forbid (principal, action in Doorward::Action::"access", resource);
 @id("by-condition") forbid (principal, action, resource) when { action in Doorward::Action::"access" };
+@id("admin-by-scope") forbid (principal, action in Doorward::Action::"admin", resource);
+@id("admin-by-condition") forbid (principal, action, resource) when { action in Doorward::Action::"admin" };
 "#;
 
 /// Asks the probe everything a request can ask, of the engine and of the oracle.
@@ -43,20 +45,43 @@ pub(crate) fn guards_fire(zones: &[Zone], actions: &ActionEntities) -> Result<()
         for decision in
             [engine.decide(&request, Timestamp::MIN), engine.decide_by_oracle(&request, Timestamp::MIN)]
         {
-            if !both_fired(&decision) {
-                return Err(failed(&format!("asked {action:?}, the answer was {decision:?}")));
-            }
+            both_fired(&format!("{action:?}"), &decision, ["by-condition", "by-scope"])?;
+        }
+    }
+    administrative_guards_fire(&engine)
+}
+
+/// Asks for root, who may do everything if no guard fires.
+fn administrative_guards_fire(engine: &Engine) -> Result<(), LoadErrors> {
+    let root = Operator { name: "root".into(), uid: 0, groups: Default::default(), root: true };
+    for write in [false, true] {
+        let command = Administration {
+            operator: &root,
+            write,
+            on: AdminKind::Store,
+            verb: "probe",
+            object: None,
+            owner: None,
+            site: None,
+        };
+        for decision in [
+            engine.administer(&command, Timestamp::MIN),
+            engine.administer_by_oracle(&command, Timestamp::MIN),
+        ] {
+            both_fired(&format!("{command:?}"), &decision, ["admin-by-condition", "admin-by-scope"])?;
         }
     }
     Ok(())
 }
 
-fn both_fired(decision: &Decision) -> bool {
-    let Decision::Deny { reasons, .. } = decision else { return false };
-    let fired = |name: &str| {
-        reasons.iter().any(|reason| matches!(reason, Reason::Forbidden { policy, .. } if &**policy == name))
-    };
-    reasons.len() == 2 && fired("by-scope") && fired("by-condition")
+fn both_fired(asked: &str, decision: &Decision, guards: [&str; 2]) -> Result<(), LoadErrors> {
+    if let Decision::Deny { reasons, .. } = decision
+        && let [Reason::Forbidden { policy: one, .. }, Reason::Forbidden { policy: other, .. }] = &reasons[..]
+        && [&**one, &**other] == guards
+    {
+        return Ok(());
+    }
+    Err(failed(&format!("asked {asked}, the answer was {decision:?}")))
 }
 
 fn facts() -> Option<(User, App)> {

@@ -8,7 +8,10 @@ use ipnet::IpNet;
 use protocol::time::Timestamp;
 
 use crate::{
-    facts::{Action, Device, Fact, Platform, Proto, Request, Resource, Source, User},
+    facts::{
+        Action, Administration, Device, Fact, Matter, Operator, Platform, Proto, Request, Resource, Source,
+        User,
+    },
     zone::Zone,
 };
 
@@ -31,11 +34,13 @@ pub(crate) enum Kind {
     App,
     Subnet,
     Proto,
+    Operator,
+    Admin,
 }
 
 impl Kind {
     /// Every kind, each at the place of its discriminant.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Action,
         Self::User,
         Self::Group,
@@ -49,6 +54,8 @@ impl Kind {
         Self::App,
         Self::Subnet,
         Self::Proto,
+        Self::Operator,
+        Self::Admin,
     ];
 
     /// Its name in the schema, without the namespace.
@@ -67,6 +74,8 @@ impl Kind {
             Self::App => "App",
             Self::Subnet => "Subnet",
             Self::Proto => "Proto",
+            Self::Operator => "Operator",
+            Self::Admin => "Admin",
         }
     }
 }
@@ -78,10 +87,17 @@ pub(crate) enum Act {
     HttpRead,
     HttpWrite,
     Trust,
+    AdminRead,
+    AdminWrite,
 }
 
 impl Act {
-    pub(crate) const ALL: [Self; 4] = [Self::Connect, Self::HttpRead, Self::HttpWrite, Self::Trust];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Connect, Self::HttpRead, Self::HttpWrite, Self::Trust, Self::AdminRead, Self::AdminWrite];
+    /// The set of those in the group `access`.
+    pub(crate) const ACCESS: u8 = Self::Connect.bit() | Self::HttpRead.bit() | Self::HttpWrite.bit();
+    /// The set of those in the group `admin`.
+    pub(crate) const ADMIN: u8 = Self::AdminRead.bit() | Self::AdminWrite.bit();
 
     pub(crate) fn entity(self) -> Ref<'static> {
         let id = match self {
@@ -89,17 +105,30 @@ impl Act {
             Self::HttpRead => "http_read",
             Self::HttpWrite => "http_write",
             Self::Trust => "trust",
+            Self::AdminRead => "admin_read",
+            Self::AdminWrite => "admin_write",
         };
         Ref { kind: Kind::Action, id }
     }
 
+    /// What a person calls whoever does it.
+    pub(crate) fn subject(self) -> &'static str {
+        match self {
+            Self::Connect | Self::HttpRead | Self::HttpWrite => "user",
+            Self::Trust => "device",
+            Self::AdminRead | Self::AdminWrite => "operator",
+        }
+    }
+
     /// Its place in a set of actions.
-    pub(crate) fn bit(self) -> u8 {
+    pub(crate) const fn bit(self) -> u8 {
         match self {
             Self::Connect => 1,
             Self::HttpRead => 2,
             Self::HttpWrite => 4,
             Self::Trust => 8,
+            Self::AdminRead => 16,
+            Self::AdminWrite => 32,
         }
     }
 }
@@ -162,22 +191,51 @@ pub(crate) struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
+    /// May this be done at `now`? `tiers` are those its device has earned; `reading` counts its readings.
+    pub(crate) fn of(
+        matter: &Matter<'a>,
+        reading: usize,
+        tiers: &[&'a str],
+        zones: &'a [Zone],
+        now: Timestamp,
+    ) -> Self {
+        match matter {
+            Matter::Access(request) => Self::access(request, reading, tiers, zones, now),
+            Matter::Administration(command) => Self::administration(command, zones, now),
+        }
+    }
+
+    fn administration(command: &Administration<'a>, zones: &'a [Zone], now: Timestamp) -> Self {
+        let mut context = moment(zones, now);
+        context.push(("verb", Datum::Text(command.verb)));
+        if let Some(object) = command.object {
+            context.push(("object", Datum::Text(object)));
+        }
+        if let Some(owner) = command.owner {
+            context.push(("owner", entity(Kind::User, owner.id.as_str())));
+        }
+        if let Some(site) = command.site {
+            context.push(("site", entity(Kind::Site, site.as_str())));
+        }
+        Self {
+            act: if command.write { Act::AdminWrite } else { Act::AdminRead },
+            principal: operator(command.operator),
+            resource: Node::bare(Ref { kind: Kind::Admin, id: command.on.as_str() }),
+            others: command.owner.map(user).into_iter().collect(),
+            context,
+        }
+    }
+
     /// May this user do this, at `now`, on a device that has earned `tiers`? `reading` counts the readings of the path.
-    pub(crate) fn access(
+    fn access(
         request: &Request<'a>,
         reading: usize,
         tiers: &[&'a str],
         zones: &'a [Zone],
         now: Timestamp,
     ) -> Self {
-        let mut context = vec![
-            ("now", Datum::Time(now)),
-            (
-                "zone",
-                Datum::Record(zones.iter().map(|zone| (zone.name.as_str(), local(zone, now))).collect()),
-            ),
-            ("source", Datum::Net(request.source.into())),
-        ];
+        let mut context = moment(zones, now);
+        context.push(("source", Datum::Net(request.source.into())));
         if let Some(device) = request.device {
             context.push(("device", entity(Kind::Device, device.id.as_str())));
         }
@@ -256,6 +314,12 @@ fn ask<'a>(action: &Action<'a>, reading: usize, context: &mut Fields<'a>) -> Act
     act
 }
 
+/// What every context begins with.
+fn moment(zones: &[Zone], now: Timestamp) -> Fields<'_> {
+    let zone = zones.iter().map(|zone| (zone.name.as_str(), local(zone, now))).collect();
+    vec![("now", Datum::Time(now)), ("zone", Datum::Record(zone))]
+}
+
 fn local<'a>(zone: &Zone, now: Timestamp) -> Datum<'a> {
     Datum::Record(vec![
         ("weekday", Datum::Long(zone.weekday(now.millis()))),
@@ -281,6 +345,16 @@ fn user(user: &User) -> Node<'_> {
         attributes,
         tags: Vec::new(),
     }
+}
+
+fn operator(operator: &Operator) -> Node<'_> {
+    let mut node = Node::bare(Ref { kind: Kind::Operator, id: &operator.name });
+    node.attributes = vec![
+        ("uid", Datum::Long(i64::from(operator.uid))),
+        ("groups", Datum::Texts(operator.groups.iter().map(String::as_str).collect())),
+        ("root", Datum::Bool(operator.root)),
+    ];
+    node
 }
 
 fn device_node<'a>(device: &'a Device, tiers: &[&'a str]) -> Node<'a> {

@@ -8,7 +8,7 @@ use crate::{
     clock::{self, Atom},
     decision::PolicyId,
     formula::Formula,
-    load::Parsed,
+    load::{BUILT_IN_FILE, Parsed},
     question::{Act, Question},
     zone::Zone,
 };
@@ -84,6 +84,11 @@ impl Rule {
         self.is_about(question.act)
             && self.principal.matches(&question.principal)
             && self.resource.matches(&question.resource)
+    }
+
+    /// Whether the gateway brings it along.
+    pub(crate) fn is_built_in(&self) -> bool {
+        *self.place.file == *BUILT_IN_FILE
     }
 
     pub(crate) fn is_about(&self, act: Act) -> bool {

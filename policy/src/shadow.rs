@@ -13,12 +13,15 @@ use std::{
     },
 };
 
-use protocol::time::Timestamp;
+use protocol::{id::SiteId, time::Timestamp};
 
 use crate::{
     answer::Answer,
     decision::PolicyId,
-    facts::{Action, App, Device, HttpFacts, Proto, Request, Resource, Subnet, User},
+    facts::{
+        Action, AdminKind, Administration, App, Device, HttpFacts, Matter, Operator, Proto, Request,
+        Resource, Subnet, User,
+    },
     oracle::Oracle,
 };
 
@@ -72,12 +75,12 @@ impl Shadow {
         self.tally.mismatches.load(Ordering::Acquire) > 0
     }
 
-    pub(crate) fn see(&self, oracle: &Arc<Oracle>, request: &Request<'_>, now: Timestamp, answer: &Answer) {
+    pub(crate) fn see(&self, oracle: &Arc<Oracle>, matter: &Matter<'_>, now: Timestamp, answer: &Answer) {
         if !self.tally.decisions.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.every.get()) {
             return;
         }
         let (tally, oracle) = (Arc::clone(&self.tally), Arc::clone(oracle));
-        let sample = Sample { request: Kept::of(request), now, answer: answer.clone(), oracle, tally };
+        let sample = Sample { matter: Kept::of(matter), now, answer: answer.clone(), oracle, tally };
         // Full, or nobody compares any more: either way this one is not.
         if self.sink.try_send(sample).is_err() {
             self.tally.dropped.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +91,7 @@ impl Shadow {
 /// A decision that waits to be compared with the oracle.
 #[derive(Debug)]
 pub struct Sample {
-    request: Kept,
+    matter: Kept,
     now: Timestamp,
     answer: Answer,
     oracle: Arc<Oracle>,
@@ -113,7 +116,7 @@ impl Sample {
     /// must have everything that is open asked again.
     pub fn compare(self) -> Result<(), Mismatch> {
         self.tally.compared.fetch_add(1, Ordering::Relaxed);
-        let (policy, reason) = match self.oracle.answer(&self.request.request(), self.now) {
+        let (policy, reason) = match self.oracle.answer(&self.matter.matter(), self.now) {
             Ok(truth) if truth.agrees(&self.answer) => return Ok(()),
             Ok(truth) => {
                 (truth.difference(&self.answer), "the index and Cedar's authorizer disagree on it".to_owned())
@@ -125,9 +128,26 @@ impl Sample {
     }
 }
 
-/// A request that outlives its asker.
+/// A matter that outlives its asker.
 #[derive(Debug)]
-struct Kept {
+enum Kept {
+    Access(Box<KeptAccess>),
+    Administration(Box<KeptCommand>),
+}
+
+#[derive(Debug)]
+struct KeptCommand {
+    operator: Operator,
+    write: bool,
+    on: AdminKind,
+    verb: String,
+    object: Option<String>,
+    owner: Option<User>,
+    site: Option<SiteId>,
+}
+
+#[derive(Debug)]
+struct KeptAccess {
     user: User,
     device: Option<Device>,
     resource: KeptResource,
@@ -148,6 +168,49 @@ enum KeptAction {
 }
 
 impl Kept {
+    fn of(matter: &Matter<'_>) -> Self {
+        match matter {
+            Matter::Access(request) => Self::Access(Box::new(KeptAccess::of(request))),
+            Matter::Administration(command) => Self::Administration(Box::new(KeptCommand::of(command))),
+        }
+    }
+
+    fn matter(&self) -> Matter<'_> {
+        match self {
+            Self::Access(kept) => Matter::Access(kept.request()),
+            Self::Administration(kept) => Matter::Administration(kept.command()),
+        }
+    }
+}
+
+impl KeptCommand {
+    fn of(command: &Administration<'_>) -> Self {
+        let Administration { operator, write, on, verb, object, owner, site } = *command;
+        Self {
+            operator: operator.clone(),
+            write,
+            on,
+            verb: verb.to_owned(),
+            object: object.map(str::to_owned),
+            owner: owner.cloned(),
+            site: site.cloned(),
+        }
+    }
+
+    fn command(&self) -> Administration<'_> {
+        Administration {
+            operator: &self.operator,
+            write: self.write,
+            on: self.on,
+            verb: &self.verb,
+            object: self.object.as_deref(),
+            owner: self.owner.as_ref(),
+            site: self.site.as_ref(),
+        }
+    }
+}
+
+impl KeptAccess {
     fn of(request: &Request<'_>) -> Self {
         let http = |write, http: &HttpFacts<'_>| KeptAction::Http {
             write,

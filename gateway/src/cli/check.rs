@@ -88,7 +88,7 @@ mod tests {
         let last = checked.text.lines().last();
         assert_eq!(
             last,
-            Some("ok: 0 apps, 0 subnets, 0 sites, 0 connectors, 0 users, 0 devices, 4 policies")
+            Some("ok: 0 apps, 0 subnets, 0 sites, 0 connectors, 0 users, 0 devices, 5 policies")
         );
         assert!(!folder.join("state").exists(), "nothing is written");
         fs::remove_dir_all(&folder).unwrap();

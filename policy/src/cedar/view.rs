@@ -211,10 +211,11 @@ pub(crate) enum ActionScope {
 }
 
 impl Parts {
-    /// The actions it is about, as bits of [`Act`].
+    /// The actions it is about, as bits of [`Act`]. A permit that names none was written with access in
+    /// mind, and says nothing of administration.
     pub(crate) fn acts(&self, actions: &super::ActionEntities) -> u8 {
         let named = |act: &Act| match &self.actions {
-            None => true,
+            None => !self.permit || Act::ADMIN & act.bit() == 0,
             Some(ActionScope::Eq(uid)) => super::uid(act.entity()) == *uid,
             Some(ActionScope::In(groups)) => groups.iter().any(|group| actions.is_in(*act, group)),
         };

@@ -24,6 +24,9 @@ proptest! {
             let (fast, truth) =
                 (engine.decide(&world.request(), now), engine.decide_by_oracle(&world.request(), now));
             prop_assert!(same(&fast, &truth), "{text}\n{:?}\nengine {fast:?}\noracle {truth:?}", world.request());
+            let (fast, truth) =
+                (engine.administer(&world.command(), now), engine.administer_by_oracle(&world.command(), now));
+            prop_assert!(same(&fast, &truth), "{text}\n{:?}\nengine {fast:?}\noracle {truth:?}", world.command());
         }
     }
 }

@@ -8,7 +8,10 @@ use std::{
 use policy::{
     Engine, PolicyFile, Zone,
     decision::{Decision, Reason},
-    facts::{Action, App, Device, Fact, Posture, Proto, Request, Resource, Source, Subnet, User},
+    facts::{
+        Action, AdminKind, Administration, App, Device, Fact, Operator, Posture, Proto, Request, Resource,
+        Source, Subnet, User,
+    },
 };
 use protocol::time::Timestamp;
 
@@ -40,6 +43,12 @@ impl Held {
     pub fn decide(&self, request: &Request<'_>, now: Timestamp) -> Decision {
         let (decision, truth) = (self.0.decide(request, now), self.0.decide_by_oracle(request, now));
         assert!(same(&decision, &truth), "{request:?}\nengine {decision:?}\noracle {truth:?}");
+        decision
+    }
+
+    pub fn administer(&self, command: &Administration<'_>, now: Timestamp) -> Decision {
+        let (decision, truth) = (self.0.administer(command, now), self.0.administer_by_oracle(command, now));
+        assert!(same(&decision, &truth), "{command:?}\nengine {decision:?}\noracle {truth:?}");
         decision
     }
 }
@@ -122,6 +131,16 @@ pub fn request<'a>(
 ) -> Request<'a> {
     let source = IpAddr::V4(Ipv4Addr::new(100, 64, 0, 2));
     Request { user, device, resource, action, source }
+}
+
+pub fn operator(name: &str, uid: u32, groups: &[&str]) -> Operator {
+    let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+    Operator { name: name.into(), uid, groups, root: uid == 0 }
+}
+
+/// A command that changes something.
+pub fn command<'a>(operator: &'a Operator, on: AdminKind, verb: &'a str) -> Administration<'a> {
+    Administration { operator, write: true, on, verb, object: None, owner: None, site: None }
 }
 
 /// The reasons of a denial.

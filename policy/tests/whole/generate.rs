@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use policy::facts::{
-    Action, App, Device, HttpFacts, Platform, Proto, Request, Resource, Source, Subnet, User,
+    Action, AdminKind, Administration, App, Device, HttpFacts, Operator, Platform, Proto, Request, Resource,
+    Source, Subnet, User,
 };
 use proptest::{
     prelude::*,
@@ -11,7 +12,7 @@ use proptest::{
 };
 use protocol::time::Timestamp;
 
-use crate::facts::{HOUR, NOON, app, at, device, fact, subnet, user};
+use crate::facts::{HOUR, NOON, app, at, device, fact, operator, subnet, user};
 
 /// Choices; past its end every choice is the first.
 pub struct Tape<'a> {
@@ -63,6 +64,9 @@ fn policy(tape: &mut Tape<'_>, n: usize, timely: bool) -> String {
     let effect = if tape.chance(35) { "forbid" } else { "permit" };
     if tape.chance(12) {
         return trust(tape, n);
+    }
+    if tape.chance(15) {
+        return administration(tape, n, effect);
     }
     // Who and where matter less to a test of time: there most policies are about everything.
     if timely && tape.chance(60) {
@@ -133,6 +137,61 @@ fn trust(tape: &mut Tape<'_>, n: usize) -> String {
     format!(
         "@id(\"p{n}\") {effect} ({principal}, action == Doorward::Action::\"trust\", {resource}) when {{ {condition} }};\n"
     )
+}
+
+fn administration(tape: &mut Tape<'_>, n: usize, effect: &str) -> String {
+    let principal = tape.one(&[
+        "principal",
+        "principal is Doorward::Operator",
+        "principal == Doorward::Operator::\"mia\"",
+    ]);
+    let action = tape.one(&[
+        "action in Doorward::Action::\"admin\"",
+        "action == Doorward::Action::\"admin_write\"",
+        "action in [Doorward::Action::\"admin_read\", Doorward::Action::\"admin_write\"]",
+        "action",
+    ]);
+    if action == "action" {
+        return unnamed(tape, n, effect);
+    }
+    let resource = tape.one(&[
+        "resource",
+        "resource == Doorward::Admin::\"device\"",
+        "resource in Doorward::Admin::\"token\"",
+        "resource is Doorward::Admin",
+    ]);
+    let conditions = [
+        "principal.root",
+        "principal.uid >= 1000",
+        "principal.groups.contains(\"helpdesk\")",
+        "[\"disable\", \"list\"].contains(context.verb)",
+        "(context has object && context.object like \"lap*\")",
+        "(context has owner && context.owner in Doorward::Group::\"corp/g0\")",
+        "(context has owner && context.owner has email && context.owner.email like \"*@corp.example\")",
+        "(context has site && context.site == Doorward::Site::\"fra\")",
+        "resource == Doorward::Admin::\"device\"",
+        "action == Doorward::Action::\"admin_read\"",
+        "principal.uid * 9223372036854775807 > 0",
+        "context.zone.berlin.weekday <= 5",
+    ];
+    let (one, other) = (tape.one(&conditions), tape.one(&conditions));
+    let when = match tape.below(4) {
+        0 => one.to_owned(),
+        1 => format!("{one} && {other}"),
+        2 => format!("{one} || !({other})"),
+        _ => format!("if {one} then {other} else false"),
+    };
+    format!("@id(\"p{n}\") {effect} ({principal}, {action}, {resource}) when {{ {when} }};\n")
+}
+
+/// A policy that names no action: it is about everything, but a permit not about administration.
+fn unnamed(tape: &mut Tape<'_>, n: usize, effect: &str) -> String {
+    let when = tape.one(&[
+        "context.now > datetime(\"2026-10-30\")",
+        "action in Doorward::Action::\"admin\"",
+        "context.now.offset(duration(\"9223372036854775807ms\")) < context.now",
+    ]);
+    format!("@id(\"p{n}\") {effect} (principal, action, resource) when {{ {when} }};\n")
 }
 
 fn condition(tape: &mut Tape<'_>, about: About, timely: bool, depth: usize) -> String {
@@ -248,6 +307,13 @@ pub struct World {
     paths: Vec<String>,
     kind: usize,
     port: u16,
+    operator: Operator,
+    write: bool,
+    on: AdminKind,
+    verb: &'static str,
+    object: Option<&'static str>,
+    owned: bool,
+    placed: bool,
 }
 
 pub fn world(tape: &mut Tape<'_>) -> World {
@@ -270,7 +336,19 @@ pub fn world(tape: &mut Tape<'_>) -> World {
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         kind: tape.below(4),
         port: tape.one(&[22, 80, 443]),
+        operator: someone(tape),
+        write: tape.chance(60),
+        on: tape.one(&[AdminKind::Device, AdminKind::Token, AdminKind::Store]),
+        verb: tape.one(&["disable", "list", "add"]),
+        object: tape.one(&[None, Some("laptop"), Some("phone")]),
+        owned: tape.chance(60),
+        placed: tape.chance(60),
     }
+}
+
+fn someone(tape: &mut Tape<'_>) -> Operator {
+    let (name, uid) = tape.one(&[("root", 0), ("mia", 1000), ("build", 101)]);
+    operator(name, uid, tape.one(&[&["helpdesk"][..], &[], &["ops", "helpdesk"]]))
 }
 
 fn laptop(tape: &mut Tape<'_>) -> Device {
@@ -296,6 +374,18 @@ pub fn instant(tape: &mut Tape<'_>) -> Timestamp {
 }
 
 impl World {
+    pub fn command(&self) -> Administration<'_> {
+        Administration {
+            operator: &self.operator,
+            write: self.write,
+            on: self.on,
+            verb: self.verb,
+            object: self.object,
+            owner: self.owned.then_some(&self.user),
+            site: self.placed.then_some(&self.app.site),
+        }
+    }
+
     pub fn request(&self) -> Request<'_> {
         let http = HttpFacts { method: "GET", host: "wiki", paths: &self.paths };
         let connect = Action::Connect { port: self.port, proto: Proto::Tcp };

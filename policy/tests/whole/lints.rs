@@ -11,6 +11,7 @@ fn linted(text: &str) -> Vec<(String, &'static str)> {
         m if m.contains("15 seconds") => "time",
         m if m.contains("weaker of two") => "shadow",
         m if m.contains("impossible") => "impossible",
+        m if m.contains("root included") => "shut",
         _ => "other",
     };
     let engine = engine(text);
@@ -55,6 +56,19 @@ fn a_permit_that_makes_another_moot() {
     assert_eq!(linted(&open(&wide.replace("\"db\"", "\"wiki\""))), []);
     let other_action = wide.replace("action", "action == Doorward::Action::\"http_read\"");
     assert_eq!(linted(&open(&other_action)), []);
+}
+
+#[test]
+fn a_forbid_that_shuts_everyone_out() {
+    assert_eq!(linted("@id(\"x\") forbid (principal, action, resource);"), one("x", "shut"));
+    let scoped =
+        |action: &str, rest: &str| linted(&format!("@id(\"x\") forbid (principal, {action}, {rest};"));
+    let admin = "action in Doorward::Action::\"admin\"";
+    assert_eq!(scoped(admin, "resource is Doorward::Admin)"), one("x", "shut"));
+    assert_eq!(scoped(admin, "resource == Doorward::Admin::\"backup\")"), []);
+    assert_eq!(scoped(admin, "resource) unless { principal.root }"), []);
+    assert_eq!(scoped("action in Doorward::Action::\"access\"", "resource)"), []);
+    assert_eq!(scoped("action == Doorward::Action::\"admin_read\"", "resource)"), []);
 }
 
 #[test]

@@ -22,6 +22,19 @@ fn no_policies_deny_and_say_so() {
     assert!(engine.is_empty());
     assert_eq!(engine.lints().len(), 1);
     assert!(engine.lints()[0].to_string().contains("everything is denied"));
+    assert_eq!((engine.len(), engine.forbids().count()), (0, 0), "what is built in is nobody's policy");
+}
+
+#[test]
+fn what_is_built_in_cannot_be_replaced() {
+    for effect in ["permit", "forbid"] {
+        let text = refused(&[file(&format!("@id(\"bootstrap\") {effect} (principal, action, resource);"))]);
+        assert!(
+            text.contains("the @id \"bootstrap\" is already used by a policy that is built in"),
+            "{text}"
+        );
+        assert!(text.contains("--> a.cedar:1:1"), "{text}");
+    }
 }
 
 #[test]
