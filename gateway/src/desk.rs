@@ -19,6 +19,7 @@ use crate::{
     dataplane::DataPlane,
     denials::Denials,
     flows::FlowSet,
+    health::Health,
     live::Live,
     names::Names,
     reload::{Reloader, Scope},
@@ -37,6 +38,8 @@ pub struct Desk {
     pub started: Timestamp,
     /// What the set-up fell back to.
     pub notes: Vec<String>,
+    /// Degraded states.
+    pub health: Health,
     /// The snapshot in force.
     pub live: Live,
     /// The packet path.
@@ -88,7 +91,11 @@ impl Desk {
         }
     }
 
-    async fn status(&self) -> Result<Status, String> {
+    /// The gateway as it is now.
+    ///
+    /// # Errors
+    /// It is shutting down.
+    pub async fn status(&self) -> Result<Status, String> {
         let tunnel = self.data_plane.report().await.ok_or("the data plane has ended")?;
         let snapshot = self.live.snapshot();
         let engine = snapshot.engine();
@@ -98,6 +105,7 @@ impl Desk {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started,
             notes: self.notes.clone(),
+            degraded: self.health.states_now(),
             policies: Policies {
                 fingerprint: engine.fingerprint(),
                 count: engine.len(),
@@ -127,6 +135,7 @@ impl Desk {
             ("dns_dropped".to_owned(), self.names.dropped()),
             ("flows_stuck".to_owned(), self.flows.stuck()),
             ("datagrams_dropped".to_owned(), self.flows.datagrams_dropped()),
+            ("health_turned_away".to_owned(), self.health.turned_away()),
         ])
     }
 }

@@ -14,6 +14,7 @@ pub mod dial;
 pub mod dns;
 pub mod flows;
 pub mod gate;
+pub mod health;
 pub mod http;
 pub mod limits;
 pub mod live;

@@ -268,6 +268,7 @@ fn fixed_difference(old: &Config, new: &Config) -> Option<&'static str> {
         ("gateway.state", old.gateway.state != new.gateway.state),
         ("gateway.namespace", old.gateway.namespace != new.gateway.namespace),
         ("gateway.shards", old.gateway.shards != new.gateway.shards),
+        ("health.listen", old.health.listen != new.health.listen),
         ("tunnel", old.tunnel.nets() != new.tunnel.nets()),
         ("devices.mtu", old.devices.mtu != new.devices.mtu),
         ("connectors", links(old) != links(new)),

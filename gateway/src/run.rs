@@ -32,6 +32,7 @@ use crate::{
     dial::Dialer,
     flows::{self, FlowSet, Pending},
     gate::Gate,
+    health::{self, Degraded, Health},
     http::HttpFront,
     limits::Descriptors,
     live::Live,
@@ -63,6 +64,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let (packets, net) = packet_path(&files.config, &live)?;
     let data_plane = packets.handle;
     let registry = link_listener(&files.config).await?;
+    let (health, probes) = (Health::default(), health::bind(&files.config.health.listen).await?);
     let dialer = Dialer::new(registry.clone(), files.local()?);
     let (denials, unknown) = (Denials::default(), Unknown::default());
     let names = Names::new(live.clone(), data_plane.clone());
@@ -87,11 +89,12 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let (shadow, samples) = shadow::new();
     let (loader, reloader) =
         Loader::new(path, files, live.clone(), data_plane.clone(), dialer, registry.clone(), shadow);
-    shadow::start(samples, reloader.clone()).context("a thread")?;
+    shadow::start(samples, reloader.clone(), health.clone()).context("a thread")?;
     tokio::spawn(loader.run());
     let desk = Desk {
         started: Timestamp::from_system(SystemTime::now()),
         notes: net.notes,
+        health: health.clone(),
         live,
         data_plane: data_plane.clone(),
         flows: flows.clone(),
@@ -102,14 +105,19 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         unpaired,
         reloader: reloader.clone(),
     };
+    let scraped = desk.clone();
+    health::serve(probes, &health, move || {
+        let desk = scraped.clone();
+        async move { desk.status().await }
+    });
     tokio::spawn(desk.serve(control));
     let handshakes = Arc::new(Notify::new());
-    let remember = tokio::spawn(remember(state, data_plane.clone(), handshakes.clone()));
+    let remember = tokio::spawn(remember(state, data_plane.clone(), handshakes.clone(), health.clone()));
     tokio::spawn(follow(packets.events, flows.clone(), names, unknown, handshakes));
     tokio::task::spawn_blocking(netio::memory::give_back).await?;
     tracing::info!("ready");
     let ended = until_told(&mut signals, &reloader, packets.ended).await;
-    drain_all(&mut signals, &drain, &flows, &front, registry.as_ref()).await;
+    drain_all(&mut signals, &drain, &flows, &front, registry.as_ref(), &health).await;
     remember.abort();
     data_plane.stop().await;
     let threads = tokio::task::spawn_blocking(move || packets.threads.join());
@@ -267,10 +275,18 @@ const REMEMBER_EVERY: Duration = Duration::from_secs(10);
 /// One part in so many of the time goes into it: with many peers each handshake would be a large file.
 const REMEMBER_SHARE: u32 = 10;
 
-async fn remember(state: PathBuf, data_plane: DataPlane, handshakes: Arc<Notify>) {
+/// The degraded state in which nothing is remembered.
+const PEERS_FILE: &str = "peers_file";
+
+fn unwritten(state: &Path, error: &io::Error) -> Degraded {
+    let cause = format!("peers.json cannot be written ({error}): after a restart clients come back later");
+    let remedy = format!("give the gateway's user room and the right to write in {}", state.display());
+    Degraded::new(PEERS_FILE, cause, remedy)
+}
+
+async fn remember(state: PathBuf, data_plane: DataPlane, handshakes: Arc<Notify>, health: Health) {
     // Of what was written no more than a hash is kept: it may be as large as the peers are.
     let (hasher, mut written) = (RandomState::new(), None);
-    let mut failed = false;
     loop {
         tokio::select! {
             () = handshakes.notified() => tokio::time::sleep(REMEMBER_AFTER).await,
@@ -284,12 +300,12 @@ async fn remember(state: PathBuf, data_plane: DataPlane, handshakes: Arc<Notify>
         }
         let folder = state.clone();
         match tokio::task::spawn_blocking(move || peerfile::write(&folder, &known)).await {
-            Ok(Ok(())) => (written, failed) = (fresh, false),
-            Ok(Err(error)) if !failed => {
-                failed = true;
-                tracing::warn!(%error, "peers.json cannot be written: after a restart clients come back later");
+            Ok(Ok(())) => {
+                written = fresh;
+                health.clear(PEERS_FILE);
             }
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Err(error)) => health.set(unwritten(&state, &error)),
+            Err(_) => {}
         }
         tokio::time::sleep(began.elapsed() * (REMEMBER_SHARE - 1)).await;
     }
@@ -323,7 +339,10 @@ async fn drain_all(
     flows: &FlowSet,
     front: &HttpFront,
     registry: Option<&Registry>,
+    health: &Health,
 ) {
+    let cause = "the gateway was told to end and takes no new connections";
+    health.set(Degraded::new("draining", cause, "start it again when it has ended").refusing());
     tracing::info!(seconds = DRAIN.as_secs(), "draining: no new connections; open ones may end");
     // Every flow has ended when nobody watches any more.
     let _ = drain.send(true);

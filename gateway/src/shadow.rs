@@ -12,7 +12,10 @@ use std::{
 
 use policy::{Sample, Shadow};
 
-use crate::reload::Reloader;
+use crate::{
+    health::{Degraded, Health},
+    reload::Reloader,
+};
 
 /// Of so many decisions one is compared, beginning with the first.
 const EVERY: NonZeroU64 = NonZeroU64::new(1024).expect("not zero");
@@ -25,19 +28,25 @@ pub fn new() -> (Shadow, Receiver<Sample>) {
 }
 
 /// Compares `samples` until whoever sends them is gone.
-pub fn start(samples: Receiver<Sample>, reloader: Reloader) -> io::Result<()> {
-    thread::Builder::new().name("shadow".to_owned()).spawn(move || compare_all(samples, &reloader)).map(drop)
+pub fn start(samples: Receiver<Sample>, reloader: Reloader, health: Health) -> io::Result<()> {
+    let compare = move || compare_all(samples, &reloader, &health);
+    thread::Builder::new().name("shadow".to_owned()).spawn(compare).map(drop)
 }
 
-fn compare_all(samples: Receiver<Sample>, reloader: &Reloader) {
+fn compare_all(samples: Receiver<Sample>, reloader: &Reloader, health: &Health) {
     for sample in samples {
         let started = Instant::now();
         if let Err(mismatch) = sample.compare() {
             tracing::error!(
                 policy = &*mismatch.policy,
-                "{}: this is a fault of the program. Cedar's authorizer decides alone from now on, which is slow",
+                "{}: this is a fault of the program",
                 mismatch.reason
             );
+            health.set(Degraded::new(
+                "policy_index",
+                "the index of the policies contradicted Cedar's authorizer, which decides alone now, slowly",
+                "the log names the policy: report it, and restart when a release mends it",
+            ));
             reloader.ask_again();
         }
         // What comes meanwhile and finds no place is dropped and counted.

@@ -14,6 +14,7 @@ use crate::{
     dataplane::{self, Load},
     denials::Denial,
     flows::FlowRow,
+    health::Degraded,
 };
 
 /// The gateway as it is now.
@@ -25,6 +26,8 @@ pub struct Status {
     pub started: Timestamp,
     /// What the set-up could not have, and what serves instead.
     pub notes: Vec<String>,
+    /// What the gateway does not do as it should, why, and what helps.
+    pub degraded: Vec<Degraded>,
     /// The policies in force.
     pub policies: Policies,
     /// Peers and packet counters.
@@ -44,10 +47,6 @@ pub struct Status {
     /// How much of each bounded thing is used, and what was refused for it.
     pub limits: BTreeMap<String, u64>,
 }
-
-/// What a person does about a mismatch.
-const DOUBT: &str = "the index of the policies contradicted Cedar's authorizer, which decides alone now, slowly; \
-                     the log names the policy: report it, and restart when a release mends it";
 
 /// The policies in force.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -93,8 +92,8 @@ impl Display for Status {
         for note in self.notes.iter().chain(&self.policies.lints) {
             writeln!(f, "note: {note}")?;
         }
-        if self.policies.mismatches > 0 {
-            writeln!(f, "DEGRADED: {DOUBT}")?;
+        for Degraded { name, cause, remedy, .. } in &self.degraded {
+            writeln!(f, "DEGRADED {name}: {cause}; what helps: {remedy}")?;
         }
         self.shards(f)?;
         self.peers(f)?;
@@ -246,9 +245,38 @@ fn table<const N: usize>(
     Ok(())
 }
 
+/// A quiet gateway with one device and a connector that is away.
+#[cfg(test)]
+pub(crate) fn example() -> Status {
+    let text = r#"{
+        "version": "1", "started": 1795262400500, "notes": [], "degraded": [],
+        "policies": {"fingerprint": "f00d", "count": 2, "lints": [], "compared": 0, "not_compared": 0,
+                     "mismatches": 0},
+        "tunnel": {"peers": [{"device": "laptop", "key": "k", "endpoint": null, "handshake_s": null,
+                              "received": 0, "sent": 0}],
+                   "counters": {}, "flows": 0, "shards": [], "steered": false},
+        "flows": [], "denials": {}, "latest_denials": [], "unknown_keys": [],
+        "connectors": [{"id": "fra-1", "site": "fra", "connected_since": null, "remote": null, "connections": 0,
+                        "version": null, "flows": 0, "datagrams_dropped": 0, "chosen": false,
+                        "why": "not connected", "last_error": null}],
+        "strangers": [], "limits": {}
+    }"#;
+    serde_json::from_str(text).expect("a status")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_degraded_state_says_why_and_what_helps() {
+        let mut status = example();
+        assert!(!status.to_string().contains("DEGRADED"));
+        status.degraded = vec![Degraded::new("peers_file", "the disk is full", "free some")];
+        assert!(
+            status.to_string().contains("\nDEGRADED peers_file: the disk is full; what helps: free some\n")
+        );
+    }
 
     struct Shown;
 

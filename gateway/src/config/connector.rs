@@ -60,7 +60,7 @@ pub(super) fn read(s: &mut Section<'_>, gateway: Option<&Gateway>, sites: &Sites
 }
 
 fn read_listener(s: &mut Section<'_>, taken: &[SocketAddr]) -> Option<LinkListener> {
-    let listen = read_listen(s);
+    let listen = read_listen(s, r#"["0.0.0.0:51821", "[::]:51821"]"#);
     if let Some(both) = listen.iter().flatten().find(|address| taken.contains(address)) {
         s.mistake("listen", format!("{both} is WireGuard's already, in gateway.listen"));
     }

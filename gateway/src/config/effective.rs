@@ -62,7 +62,7 @@ pub(super) fn text(config: &Config) -> String {
 }
 
 fn gateway(out: &mut Toml, config: &Config) {
-    let Config { gateway, policy, tunnel, dns, devices, .. } = config;
+    let Config { gateway, health, policy, tunnel, dns, devices, .. } = config;
     out.section("[gateway]");
     out.text("endpoint", &gateway.endpoint);
     out.texts("listen", &gateway.listen);
@@ -72,6 +72,10 @@ fn gateway(out: &mut Toml, config: &Config) {
     out.text("namespace", gateway.namespace.as_str());
     if let Some(shards) = gateway.shards {
         out.key("shards", shards);
+    }
+    if !health.listen.is_empty() {
+        out.section("[health]");
+        out.texts("listen", &health.listen);
     }
     out.section("[policy]");
     out.text("dir", policy.dir.display());

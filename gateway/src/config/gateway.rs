@@ -79,7 +79,7 @@ impl Namespace {
 
 pub(super) fn read(s: &mut Section<'_>) -> Option<Gateway> {
     let endpoint = s.text("endpoint");
-    let listen = read_listen(s);
+    let listen = read_listen(s, r#"["0.0.0.0:51820", "[::]:51820"]"#);
     let key = s.path("private_key").and_then(|file| {
         let key =
             key_file::wireguard(&file).map_err(|error| s.mistake("private_key", error.to_string())).ok()?;
@@ -103,13 +103,10 @@ pub(super) fn read(s: &mut Section<'_>) -> Option<Gateway> {
 }
 
 /// The `listen` of this section: at least one address, each once.
-pub(super) fn read_listen(s: &mut Section<'_>) -> Option<Vec<SocketAddr>> {
+pub(super) fn read_listen(s: &mut Section<'_>, example: &str) -> Option<Vec<SocketAddr>> {
     let listen: Vec<Socket> = s.texts("listen")?;
     if s.is_empty_list("listen") {
-        s.mistake(
-            "listen",
-            "at least one address is needed, for example [\"0.0.0.0:51820\", \"[::]:51820\"]",
-        );
+        s.mistake("listen", format!("at least one address is needed, for example {example}"));
     }
     let listen: Vec<SocketAddr> = listen.into_iter().map(|socket| socket.0).collect();
     Unique::default().claim_all(s, "listen", listen.iter().copied());

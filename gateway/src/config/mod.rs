@@ -13,6 +13,7 @@ mod effective;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gateway;
+mod health;
 mod key_file;
 mod local;
 mod policy;
@@ -38,6 +39,7 @@ pub use self::{
     directory::{DeviceRecord, Directory, load as load_directory},
     dns::Dns,
     gateway::{Gateway, MAX_SHARDS, Namespace},
+    health::Health,
     policy::Policies,
     site::Sites,
     tunnel::{Part, Tunnel},
@@ -48,6 +50,8 @@ pub use self::{
 pub struct Config {
     /// `[gateway]`.
     pub gateway: Gateway,
+    /// `[health]`.
+    pub health: Health,
     /// `[policy]`.
     pub policy: Policies,
     /// `[tunnel]`.
@@ -124,6 +128,7 @@ fn read_text(file: &Path) -> Result<String, LoadError> {
 /// Reads every section before it looks at any result, so that all mistakes are seen.
 fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
     let gateway = s.section("gateway", gateway::read);
+    let health = health::read(s, warnings);
     let policy = s.section("policy", policy::read);
     let tunnel = s.section("tunnel", tunnel::read);
     let dns = s.section("dns", |s| dns::read(s, tunnel.as_ref()));
@@ -146,6 +151,7 @@ fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
     );
     Some(Config {
         gateway: gateway?,
+        health,
         policy: policy?,
         tunnel: tunnel?,
         dns: dns?,

@@ -109,6 +109,10 @@ async fn what_is_bound_or_handed_out_does_not_change() {
     world.edit("127.0.0.1:51820", "127.0.0.1:51821");
     let refused = world.loader.load(Scope::All).await.expect_err("a socket is bound");
     assert!(refused.starts_with("gateway.listen cannot change"), "{refused}");
+    world.edit("127.0.0.1:51821", "127.0.0.1:51820");
+    world.edit("[policy]", "[health]\nlisten = [\"127.0.0.1:9820\"]\n[policy]");
+    let refused = world.loader.load(Scope::All).await.expect_err("a listener would open");
+    assert!(refused.starts_with("health.listen cannot change"), "{refused}");
     assert_eq!(world.epoch(), 1);
 }
 

@@ -9,6 +9,7 @@ mod cut;
 mod datagrams;
 mod files;
 mod fixture;
+mod health;
 mod hostile;
 mod http;
 mod ipv6;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         restart::TESTS,
         life::TESTS,
         files::TESTS,
+        health::TESTS,
         attacks::TESTS,
         http::TESTS,
         shards::TESTS,

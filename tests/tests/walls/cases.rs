@@ -87,6 +87,9 @@ const CASES: &[(&str, &str, &str)] = &[
     ("H4", "tests", "nothing_a_client_says_makes_an_app_public"),
     // Tokens and keys are served or logged (Pomerium CVE-2024-39315).
     ("H12", "tests", "no_secret_is_ever_said"),
+    // Metrics and debug pages answer on the public port.
+    ("H13", "tests", "metrics_and_probes_answer_on_the_private_listener_only"),
+    ("H13", "gateway", "only_three_paths_answer_and_only_to_who_reads"),
     // Request smuggling.
     ("H14", "tests", "a_request_hidden_in_another_never_arrives"),
     // Any page in the browser acts with the tunnel's identity.
