@@ -296,6 +296,7 @@ async fn remember(state: PathBuf, data_plane: DataPlane, handshakes: Arc<Notify>
         let Some(known) = data_plane.remember().await else { return };
         let fresh = Some(hasher.hash_one(&known));
         if written == fresh {
+            health.clear(PEERS_FILE);
             continue;
         }
         let folder = state.clone();
@@ -341,7 +342,7 @@ async fn drain_all(
     registry: Option<&Registry>,
     health: &Health,
 ) {
-    let cause = "the gateway was told to end and takes no new connections";
+    let cause = "the gateway is ending and takes no new connections";
     health.set(Degraded::new("draining", cause, "start it again when it has ended").refusing());
     tracing::info!(seconds = DRAIN.as_secs(), "draining: no new connections; open ones may end");
     // Every flow has ended when nobody watches any more.
