@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{key::LinkPin, target::Target};
+use protocol::{key::LinkPin, link::ALPN, target::Target};
 use quinn::ClientConfig;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
@@ -88,7 +88,7 @@ impl Connector {
         let mut instance = [0; 16];
         SystemRandom::new().fill(&mut instance).expect("the system gives randomness");
         let agent = Arc::new(Agent {
-            client: quic::client(&config.private_key, config.gateway_key)?,
+            client: quic::client(&config.private_key, config.gateway_key, ALPN)?,
             instance,
             site: watch::Sender::new(Arc::new(Site::here(config.targets)?)),
             cut: CancellationToken::new(),

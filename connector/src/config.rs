@@ -46,7 +46,12 @@ pub enum ConfigError {
 impl Config {
     /// Reads the file and the key file it names.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Ok(read(path, &fs::read_to_string(path)?, walk)?)
+        Ok(Self::parse(path, &fs::read_to_string(path)?)?)
+    }
+
+    /// Reads `text` as the file at `path` would be, and the key file it names.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Mistakes> {
+        read(path, text, walk)
     }
 }
 

@@ -100,7 +100,8 @@ async fn resolve(
     (known.values().flatten().copied().take(MAX_ADDRESSES).collect(), complete)
 }
 
-async fn addresses(gateway: &Target) -> Option<Vec<SocketAddr>> {
+/// Every address of a gateway; `None` if its name cannot be resolved.
+pub(crate) async fn addresses(gateway: &Target) -> Option<Vec<SocketAddr>> {
     match &gateway.host {
         Host::Ip(ip) => Some(vec![SocketAddr::new(*ip, gateway.port)]),
         Host::Name(name) => {

@@ -11,6 +11,7 @@ pub mod dial;
 mod exchange;
 mod flow;
 mod gateways;
+pub mod join;
 pub mod key;
 mod link;
 pub mod quic;

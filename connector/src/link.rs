@@ -27,7 +27,7 @@ use crate::{
 /// For the handshake, and again for the greeting.
 const SET_UP: Duration = Duration::from_secs(5);
 /// For the last packets to leave.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How often the gateway is told of dropped datagrams, if there are new ones.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ pub(crate) async fn run(
 }
 
 /// A socket of its own for each attempt: a new port gets around a stale NAT entry.
-fn endpoint(gateway: SocketAddr) -> io::Result<Endpoint> {
+pub(crate) fn endpoint(gateway: SocketAddr) -> io::Result<Endpoint> {
     let any: SocketAddr = match gateway {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),

@@ -11,10 +11,7 @@ use std::{
 };
 
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
-use protocol::{
-    key::LinkPin,
-    link::{ALPN, LinkEnd},
-};
+use protocol::{key::LinkPin, link::LinkEnd};
 use quinn::{
     ClientConfig, ConnectionError, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
     congestion::BbrConfig, crypto::rustls::QuicClientConfig,
@@ -143,9 +140,9 @@ pub fn refuse_tls12() -> Result<HandshakeSignatureValid, Error> {
     Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into())
 }
 
-/// The connector's end: shows `key` and talks to the gateway of `pin` alone. Its transport is chosen
-/// when it dials.
-pub fn client(key: &LinkKey, pin: LinkPin) -> Result<ClientConfig, Error> {
+/// The connector's end: shows `key`, talks to the gateway of `pin` alone and speaks the words of this
+/// ALPN name. Its transport is chosen when it dials.
+pub fn client(key: &LinkKey, pin: LinkPin, words: &[u8]) -> Result<ClientConfig, Error> {
     let (certificate, private) = key.certified();
     let provider = provider();
     let verifier = Arc::new(PinnedGateway::new(pin));
@@ -154,7 +151,7 @@ pub fn client(key: &LinkKey, pin: LinkPin) -> Result<ClientConfig, Error> {
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_client_auth_cert(vec![certificate], private)?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.alpn_protocols = vec![words.to_vec()];
     tls.resumption = Resumption::disabled();
     let tls = QuicClientConfig::try_from(tls).map_err(|error| Error::General(error.to_string()))?;
     Ok(ClientConfig::new(Arc::new(tls)))
@@ -204,7 +201,10 @@ impl ServerCertVerifier for PinnedGateway {
     ) -> Result<ServerCertVerified, Error> {
         match pin_of(certificate) {
             Some(pin) if pin == self.pin => Ok(ServerCertVerified::assertion()),
-            Some(pin) => Err(Error::General(format!("the gateway has the key {pin}, not {}", self.pin))),
+            Some(pin) => Err(Error::General(format!(
+                "the gateway has the key {pin}, not {}: correct gateway_key, or find out who answers in its place",
+                self.pin
+            ))),
             None => Err(Error::General("the gateway shows no certificate of a link key".to_owned())),
         }
     }

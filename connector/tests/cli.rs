@@ -107,6 +107,42 @@ fn keygen_makes_a_private_key_once_and_check_prints_its_pin() {
 }
 
 #[test]
+fn joining_is_explained_and_asks_for_what_it_needs() {
+    let folder = Folder::new("join-help");
+    let help = text(&folder.run(&["join", "--help"]).stdout);
+    for part in
+        ["doorward admin connector token SITE", "--token-file", "--gateway-key", "doorward-connector run"]
+    {
+        assert!(help.contains(part), "{part} is missing in:\n{help}");
+    }
+    assert!(!help.contains("--token "), "a command line is seen by others");
+    let refused = folder.run(&["join", "--gateway", "gw.example.com:51821", "--gateway-key", "nonsense"]);
+    assert!(text(&refused.stderr).contains("a link key is written sha256:"), "{refused:?}");
+}
+
+#[test]
+fn a_token_is_said_nowhere() {
+    let folder = Folder::new("join-token");
+    let token = format!("dwt_0123456789ab_{}", "canary".repeat(7));
+    fs::write(folder.0.join("token"), format!("{token}x\n")).unwrap();
+    let pin = "sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let arguments = ["join", "--gateway", "gw.invalid:51821", "--gateway-key", pin, "--token-file", "token"];
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let output = folder.command().env("RUST_LOG", "trace").args(arguments).output().unwrap();
+        let said = text(&output.stderr) + &text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("gw.invalid:51821: the name cannot be resolved"), "{said}");
+        assert!(said.contains("run the same command again") && !said.contains("canary"), "{said}");
+        keys.push(fs::read(folder.0.join("connector.key")).unwrap());
+    }
+    assert_eq!(keys[0], keys[1], "the token may have been used with it");
+    let missing = folder.run(&[&arguments[..6], &["nowhere"]].concat());
+    assert!(text(&missing.stderr).contains("cannot read the token"), "{missing:?}");
+    assert!(!folder.0.join("connector.toml").exists());
+}
+
+#[test]
 fn mistakes_stop_the_start_and_are_all_told() {
     let folder = Folder::new("mistakes");
     folder.configure("nonsense", "listen = 1\n");

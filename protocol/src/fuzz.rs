@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use crate::{
     config::{Section, read},
     id::AppId,
+    join::Message,
     key::{LinkPin, WgKey},
     link::{Decoded, Frame, FrameError},
     target::{AllowRule, Target},
@@ -18,6 +19,7 @@ mod places;
 ///
 /// What decodes is encoded into something that decodes to the same; a beginning of a frame asks for no
 /// more than the frame has; and reading piece by piece, as asked for, finds the frames that are there.
+/// The words of joining, which are the whole of a stream, come back the same as well.
 pub fn frames(bytes: &[u8]) {
     let mut rest = bytes;
     let mut whole = Vec::new();
@@ -35,6 +37,9 @@ pub fn frames(bytes: &[u8]) {
         }
     };
     assert_eq!(piecewise(bytes), (whole, end));
+    if let Ok(message) = Message::decode(bytes) {
+        assert_eq!(Message::decode(&message.encode()), Ok(message));
+    }
 }
 
 fn beginnings_ask_for_the_rest(frame: &[u8]) {

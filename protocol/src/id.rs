@@ -85,6 +85,7 @@ id!(/** A set of devices, named by the operator. */ DeviceGroupId, is_name, IdEr
 id!(/** A network we can reach; [`SiteId::local`] is the gateway's own. */ SiteId, is_name, IdError::Name);
 id!(/** An agent at a site. */ ConnectorId, is_name, IdError::Name);
 id!(/** A protected HTTP or TCP service. */ AppId, is_name, IdError::Name);
+id!(/** One of the gateways that share a store. */ GatewayId, is_name, IdError::Name);
 id!(/** A set of apps and subnets, named by the operator. */ AppGroupId, is_name, IdError::Name);
 id!(/** A CIDR at a site, reachable as a whole. */ SubnetId, is_name, IdError::Name);
 

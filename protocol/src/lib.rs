@@ -7,6 +7,7 @@ pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod id;
+pub mod join;
 pub mod key;
 pub mod link;
 pub mod target;

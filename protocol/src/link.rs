@@ -343,23 +343,23 @@ fn number(body: &[u8]) -> Option<u64> {
 }
 
 /// The longest beginning of `text` that fits [`MAX_TEXT`].
-fn clip(text: &str) -> &str {
+pub(crate) fn clip(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 
 /// A text that goes into a log: the peer may not forge lines of it.
-fn text(bytes: &[u8]) -> Option<String> {
+pub(crate) fn text(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_TEXT)?;
     (!text.contains(char::is_control)).then(|| text.to_owned())
 }
 
-fn put_text(bytes: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(bytes: &mut Vec<u8>, text: &str) {
     let text = clip(text);
     bytes.push(u8::try_from(text.len()).expect("clipped"));
     bytes.extend(text.bytes());
 }
 
-fn take_text(bytes: &[u8]) -> Option<(String, &[u8])> {
+pub(crate) fn take_text(bytes: &[u8]) -> Option<(String, &[u8])> {
     let (&length, rest) = bytes.split_first()?;
     let (head, rest) = rest.split_at_checked(usize::from(length))?;
     Some((text(head)?, rest))
@@ -430,6 +430,10 @@ codes! {
         Replaced = 0x16, "a newer connector with the same key took over";
         /// The process has as many connections as one set may have.
         Enough = 0x17, "the gateway has enough connections of this connector";
+        /// Too many from the same address have failed to join.
+        Shut = 0x18, "too many from this address have failed to join: try again in a minute";
+        /// As many join as may at a time.
+        Crowded = 0x19, "too many join at once: try again";
     }
 }
 

@@ -9,9 +9,9 @@ mod section;
 mod source;
 mod value;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 pub use self::{
     mistake::{Mistake, Mistakes},
@@ -19,6 +19,7 @@ pub use self::{
     section::Section,
 };
 use self::{section::finish, source::Source};
+use crate::time::Timestamp;
 
 /// Reads `text`, which came from `file`, with `walk`.
 ///
@@ -62,6 +63,17 @@ pub fn peek(text: &str, section: &str, key: &str) -> Option<String> {
     let (root, _) = DeTable::parse_recoverable(text);
     let section = root.get_ref().get(section)?.get_ref().as_table()?;
     Some(section.get(key)?.get_ref().as_str()?.to_owned())
+}
+
+/// A date and time as it stands in a file, for those who are given one elsewhere.
+pub fn time(text: &str) -> Result<Timestamp, String> {
+    let value = DeValue::parse(text).map_err(|_| "write it as 2026-11-21T09:00:00Z".to_owned())?;
+    value::time(value.get_ref())
+}
+
+/// The same for a duration, such as `10m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    value::duration(&DeValue::String(text.into()))
 }
 
 #[cfg(test)]
@@ -186,6 +198,13 @@ mod tests {
     fn a_walker_that_gives_up_without_a_reason_is_refused() {
         let told = mistakes("", |_| None);
         assert_eq!(told, ["a.toml:1:1: refused without a reason: please report this as a bug"]);
+    }
+
+    #[test]
+    fn times_and_durations_stand_alone_as_well() {
+        assert_eq!(time("1970-01-01T00:00:01Z"), Ok(Timestamp::from_millis(1000)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert!(time("tomorrow").is_err() && time("7").is_err() && duration("10").is_err());
     }
 
     #[test]

@@ -146,13 +146,21 @@ impl Section<'_> {
     /// A required path; a relative one begins at the folder of the file.
     pub fn path(&mut self, key: &str) -> Option<PathBuf> {
         let written: String = self.text(key)?;
+        self.path_of(key, &written)
+    }
+
+    /// An optional path.
+    pub fn optional_path(&mut self, key: &str) -> Option<PathBuf> {
+        let written: String = self.optional_text(key)?;
+        self.path_of(key, &written)
+    }
+
+    fn path_of(&mut self, key: &str, written: &str) -> Option<PathBuf> {
         if written.is_empty() {
             self.mistake(key, "a path cannot be empty");
             return None;
         }
-        Some(
-            self.source.file.parent().map_or_else(|| PathBuf::from(&written), |folder| folder.join(&written)),
-        )
+        Some(self.source.file.parent().map_or_else(|| PathBuf::from(written), |folder| folder.join(written)))
     }
 }
 
