@@ -166,12 +166,7 @@ impl World {
 
     /// The gateway loses its session with a device, but neither its flows nor its endpoint.
     pub(crate) fn lose_session(&mut self, device: usize) {
-        let (known, keys) = (self.gateway.endpoints(), self.devices[device].spec.keys.clone());
-        self.devices[device].spec.keys = vec![WgKey([0xee; 32])];
-        self.set_peers();
-        self.devices[device].spec.keys = keys;
-        self.set_peers();
-        self.gateway.restore_endpoints(&known);
+        self.gateway.lose_sessions(&self.devices[device].spec.device);
         assert!(self.gateway.peers().iter().any(|peer| !peer.awake && peer.endpoint.is_some()));
     }
 

@@ -284,7 +284,7 @@ impl Peers {
     }
 
     /// Drops cipher state.
-    fn sleep(&mut self, slot: PeerSlot) {
+    pub(crate) fn sleep(&mut self, slot: PeerSlot) {
         if let Some(awake) = self.slots.get_mut(slot).and_then(|peer| peer.awake.take()) {
             self.by_index.remove(awake.index);
         }

@@ -13,7 +13,7 @@ use crate::{
 /// Which peer to encrypt for, and where to send it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Way {
-    peer: PeerSlot,
+    pub(crate) peer: PeerSlot,
     to: Endpoint,
 }
 

@@ -24,8 +24,9 @@ const KEYS_PER_DEVICE: usize = 2;
 type Memories = HashMap<WgKey, Memory>;
 
 impl Tunnel {
-    /// From now on exactly these are peers. A device that is missing, or whose addresses changed, has its
-    /// flows cut ([`Event::FlowGone`]); its keys live until the resets are out, at most 2.5 s.
+    /// From now on exactly these are peers. A device that is missing, whose addresses changed, or that loses
+    /// the key it speaks by, has its flows cut ([`Event::FlowGone`]); its keys live until the resets are out,
+    /// at most 2.5 s.
     pub fn set_peers(&mut self, specs: &[PeerSpec], now: Instant) {
         let all = self.devices.current();
         self.change(all, specs, now);
@@ -45,7 +46,8 @@ impl Tunnel {
         let mut leaving = BTreeSet::new();
         for slot in slots {
             let Some(device) = self.devices.get(slot) else { continue };
-            match wanted.get(&device.id).filter(|spec| same_addresses(device, spec)) {
+            let stays = |spec: &&&PeerSpec| same_addresses(device, spec) && self.keeps_its_way(device, spec);
+            match wanted.get(&device.id).filter(stays) {
                 Some(spec) => self.drop_keys(slot, &spec.keys, &mut memories),
                 None => {
                     leaving.insert(slot);
@@ -62,6 +64,12 @@ impl Tunnel {
         }
         self.forget_retired();
         self.check();
+    }
+
+    /// Whether the device goes on by the key it was heard by last, which carries what is open.
+    fn keeps_its_way(&self, device: &Device, spec: &PeerSpec) -> bool {
+        let way = self.peers.way(&device.peers).and_then(|way| self.peers.get(way.peer));
+        way.is_none_or(|peer| spec.keys.contains(&peer.key))
     }
 
     /// Drops the keys a staying device does not have any more; its flows go on with the other.
@@ -123,6 +131,14 @@ impl Tunnel {
                 None => self.out.counters.add(Count::SpecConflict),
             }
         }
+    }
+
+    /// What a long silence does to a device's sessions.
+    #[cfg(test)]
+    pub(crate) fn lose_sessions(&mut self, device: &DeviceId) {
+        let slot = self.devices.by_id(device).expect("a device");
+        let peers = self.devices.get(slot).map(|device| device.peers.clone()).unwrap_or_default();
+        peers.into_iter().for_each(|peer| self.peers.sleep(peer));
     }
 
     /// Forgets removed devices whose flows are done.

@@ -381,6 +381,23 @@ fn a_device_rotates_its_key_without_losing_flows() {
 }
 
 #[test]
+fn a_device_that_loses_the_key_it_speaks_by_loses_its_flows() {
+    let mut world = World::model(1);
+    let flow = world.connect(0, 4000, 100);
+    let new = device(9, false, world.now);
+    world.devices[0].spec.keys.push(new.spec.keys[0]);
+    world.set_peers();
+    world.devices[0].spec.keys.remove(0);
+    world.set_peers();
+    world.settle();
+    assert!(world.received(0).unwrap().has(RST), "whoever has the old key learns that it is over");
+    let gone = Event::FlowGone { flow, why: Gone::DeviceRemoved };
+    assert!(world.events.contains(&gone));
+    world.segment(0, 4000, 101, 5001, ACK, b"still here");
+    assert!(world.kernel.is_empty());
+}
+
+#[test]
 fn cut_where_says_what_it_cut() {
     let mut world = World::model(2);
     let (a, _b) = (world.connect(0, 1, 100), world.connect(1, 1, 100));
