@@ -18,7 +18,7 @@ endif
 # How to run something as root without asking; empty if there is no way.
 ROOT := $(shell if [ "$$(id -u)" = 0 ]; then echo env; elif sudo -n true 2>/dev/null; then echo sudo -n env; fi)
 
-.PHONY: help demo test sim lint fmt fuzz set-up
+.PHONY: help demo test sim soak lint fmt fuzz set-up
 help: ## this list
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## */  make \1\t/' | expand -t 18
 
@@ -43,6 +43,9 @@ endif
 sim: ## the packet core in fresh seeded storms, on all cores (MINUTES=20; DOORWARD_SIM_SEED=N runs one)
 	DOORWARD_SIM_MINUTES=$(or $(MINUTES),20) cargo test --profile sim -p tunnel --lib -- --ignored --exact sim::long --nocapture
 
+soak: ## the store's writers and servers killed again and again (KILLS=500)
+	DOORWARD_SOAK_KILLS=$(or $(KILLS),500) cargo test -p control --test engines -- killed --nocapture
+
 fuzz: ## every fuzz target for MINUTES each (20), JOBS at a time; TARGETS="frames dns" chooses
 	@PROFILE=$(PROFILE) deploy/set-up.sh fuzz
 	@fuzz/run.sh
@@ -59,7 +62,7 @@ fmt: ## formats the sources
 	cargo fmt --all --manifest-path fuzz/Cargo.toml
 
 bench-%: PROFILE := release
-bench-%: set-up ## one benchmark by name: restart, failover, revoke, policy, relay, tunnel, hostile, peers (ARGS=--help explains; bench/README.md)
+bench-%: set-up ## one benchmark by name: restart, failover, revoke, policy, relay, tunnel, hostile, peers, store (ARGS=--help explains; bench/README.md)
 	cargo build --profile $(PROFILE:debug=dev) --workspace --bins
 	@$(TARGET)/$(PROFILE)/bench $* --profile $(PROFILE) --commit "$$(git describe --always --dirty)" $(ARGS)
 

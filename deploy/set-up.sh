@@ -40,6 +40,8 @@ need postgresql '/usr/lib/postgresql/*/bin/initdb'
 need postgresql-client psql
 need nginx-light nginx
 need python3-scapy /usr/lib/python3/dist-packages/scapy   # hostile packets
+rotel="${CARGO_TARGET_DIR:-target}/${PROFILE:-debug}/rotel"     # an OTLP collector, from PyPI
+[ -x "$rotel/bin/python3" ] || python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 need libfaketime '/usr/lib/*/faketime/libfaketimeMT.so.1'
 [ "${1:-}" != fuzz ] || need g++ c++                # libFuzzer comes as C++ source
 
@@ -81,6 +83,13 @@ if [ ! -x "$tools/sbin/resolvconf" ]; then
     [ -d sbin ] || ln -s usr/sbin sbin
     sed -i "s|^LIBEXECDIR=.*|LIBEXECDIR=\${0%/sbin/resolvconf}/$(dirname "${library#./}")|" sbin/resolvconf
   )
+fi
+
+# What the audit log's heads are sent to in tests.
+if ! compgen -G "$rotel/lib/python3*/site-packages/rotel/rotel-agent" >/dev/null; then
+  echo "set-up: installing rotel into $rotel"
+  python3 -m venv "$rotel"
+  "$rotel/bin/pip" install -q --disable-pip-version-check rotel==0.0.1a15
 fi
 
 # --- the kernel ------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ pub struct Entry {
 }
 
 /// The file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Journal(PathBuf);
 
 impl Journal {

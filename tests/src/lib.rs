@@ -13,6 +13,7 @@ pub mod harness;
 pub mod host;
 pub mod hostile;
 pub mod mirror;
+pub mod postgres;
 pub mod probe;
 pub mod process;
 pub mod programs;

@@ -28,6 +28,8 @@ use crate::{
 pub struct Person {
     /// What policies see.
     pub facts: Arc<facts::User>,
+    /// What people call them.
+    pub name: Option<String>,
     /// Whether they may do anything at all.
     pub enabled: bool,
     /// By this the audit log names them.

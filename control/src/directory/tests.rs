@@ -202,3 +202,39 @@ fn what_a_newer_version_wrote_is_kept() {
     assert!(body.contains(r#""colour":"red""#), "{body}");
     assert!(Group::read(&ObjectId::new(Kind::Group, "corp/h"), &body).is_err(), "under another name");
 }
+
+#[test]
+fn a_group_written_again_as_it_is_touches_nobody() {
+    let group = Group { id: "corp/g".parse().unwrap(), within: Default::default(), rest: Default::default() };
+    let user = User {
+        id: "corp/a".parse().unwrap(),
+        audit: "u-1".into(),
+        key: "".into(),
+        email: None,
+        name: None,
+        groups: [group.id.clone()].into(),
+        contract_end: None,
+        disabled: None,
+        rest: Default::default(),
+    };
+    let device = Device {
+        id: "d".parse().unwrap(),
+        name: "d".parse().unwrap(),
+        owner: user.id.clone(),
+        keys: Vec::new(),
+        groups: Default::default(),
+        platform: None,
+        posture: Posture::default(),
+        disabled: None,
+        rest: Default::default(),
+    };
+    let mut view = View::new(&Loaded { meta: meta(0), objects: Vec::new() }, []);
+    let mut write = |revision, op: Op| {
+        let Op::Put { id, body, .. } = op else { panic!("not a put") };
+        view.apply(meta(revision), &[Change { revision: Revision(revision), id, body: Some(body) }])
+    };
+    write(1, user.put());
+    write(2, device.put());
+    assert!(!write(3, group.put()).is_empty(), "a group that comes to be is one more for its members");
+    assert!(write(4, group.put()).is_empty());
+}

@@ -18,7 +18,7 @@ use rpds::{HashTrieMapSync, HashTrieSetSync};
 
 use super::{DeviceRecord, Directory, Kept, Objects, Person};
 use crate::{
-    object::{Address, Connector, Device, Group, Kind, Part, User},
+    object::{Address, Connector, Device, DeviceKey, Group, Kind, Part, User},
     revoked::Revoked,
     store::{Change, Loaded, Meta, ObjectId},
 };
@@ -138,9 +138,12 @@ impl View {
         let mut groups = BTreeSet::new();
         for change in &changes {
             self.unlink(&change.id);
+            let group =
+                (change.id.kind == Kind::Group).then(|| self.objects.get::<Group>(&change.id.id).cloned());
             self.objects.set(&change.id, change.revision, change.body.as_deref());
             self.link(&change.id);
-            if change.id.kind == Kind::Group {
+            // A group is written again as it is whenever somebody gets in: that is no change for the others.
+            if group.is_some_and(|before| before.as_ref() != self.objects.get::<Group>(&change.id.id)) {
                 groups.extend(GroupId::from_str(&change.id.id));
             }
         }
@@ -291,7 +294,13 @@ impl View {
             contract_end: user.contract_end,
         };
         let enabled = user.disabled.is_none() && !self.is_revoked(Revoked::User { user: user.id.clone() });
-        Person { facts: Arc::new(facts), enabled, audit: user.audit.clone(), key: user.key.clone() }
+        Person {
+            facts: Arc::new(facts),
+            name: user.name.clone(),
+            enabled,
+            audit: user.audit.clone(),
+            key: user.key.clone(),
+        }
     }
 
     /// The groups that exist among `direct`, with every ancestor.
@@ -358,17 +367,15 @@ impl View {
 
     fn record(&self, device: &Device) -> DeviceRecord {
         let id = &device.id;
-        let keys = device
-            .keys
-            .iter()
-            .filter(|key| !self.is_revoked(Revoked::Key { device: id.clone(), key: key.key }));
+        let valid = |key: &&DeviceKey| !self.is_revoked(Revoked::Key { device: id.clone(), key: key.key });
+        let keys = || device.keys.iter().filter(valid);
         let owner = self.objects.get::<User>(device.owner.as_str());
         let facts = facts::Device {
             id: id.clone(),
             // The person's own id, so that it is in memory once for all their devices.
             owner: owner.map_or_else(|| device.owner.clone(), |owner| owner.id.clone()),
             // Without any key nothing is fresh.
-            key_since: device.keys.iter().map(|key| key.since).min().unwrap_or(Timestamp::MIN),
+            key_since: keys().map(|key| key.since).min().unwrap_or(Timestamp::MIN),
             groups: device.groups.clone(),
             platform: device.platform,
             posture: device.posture.clone(),
@@ -377,7 +384,7 @@ impl View {
         DeviceRecord {
             facts: Arc::new(facts),
             name: device.name.clone(),
-            keys: keys.map(|key| key.key).collect(),
+            keys: keys().map(|key| key.key).collect(),
             index: address.filter(|address| address.freed.is_none()).map(|address| address.index),
             enabled: device.disabled.is_none() && !self.is_revoked(Revoked::Device { device: id.clone() }),
         }

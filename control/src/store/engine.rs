@@ -75,18 +75,19 @@ pub trait Engine: std::fmt::Debug + Send + Sync + 'static {
     /// Everything, of one moment.
     async fn load(&self) -> Result<Loaded, StoreError>;
 
-    /// What was committed after `since` to the store named `store`: at most `most` changes, but always
-    /// whole revisions, and at least one if there is one.
+    /// What was committed after `since` to the store named `store`: whole revisions, up to the one that
+    /// reaches `most` changes, so at least one if there is one.
     async fn changes(&self, store: &str, since: Revision, most: usize) -> Result<Changes, StoreError>;
 
     /// Returns when something may have been committed by another gateway. A hint that may be lost, and
     /// that never comes from a store nobody shares: who watches also looks by the clock.
     async fn hint(&self);
 
-    /// Carries the batch out in one durable transaction: each commit by [`Batch::decide`], in order.
+    /// Carries the batch out in one durable transaction: each commit by [`Batch::decide`], in order. One
+    /// that was kept already is not carried out again, but answered as it was.
     async fn commit(&self, batch: &Batch) -> Result<Vec<Outcome>, StoreError>;
 
-    /// What came of a batch, if it was kept.
+    /// What came of a batch, if it was kept; one of which every commit was refused is not.
     async fn outcome(&self, batch: &BatchId) -> Result<Option<Vec<Outcome>>, StoreError>;
 
     /// The records that wait to be written into the chain of `gateway`, oldest first.
@@ -113,7 +114,8 @@ pub trait Engine: std::fmt::Debug + Send + Sync + 'static {
 
     /// Puts `objects` in the place of everything, in one transaction: a new store name, the next epoch and
     /// revision, an empty change log, and `closed`. Observations go; records of the audit log stay, and
-    /// `records` join them. Every object gets the new revision.
+    /// `records` join them. Every object gets the new revision. [`StoreError::Moved`] if the store is not at
+    /// `over` any more: what was committed since would be lost unseen.
     async fn replace(&self, with: Replacement) -> Result<Meta, StoreError>;
 
     /// Opens a store that was closed by [`Engine::replace`]. `records` stand or fall with it.
@@ -123,6 +125,8 @@ pub trait Engine: std::fmt::Debug + Send + Sync + 'static {
 /// What a restore puts in the place of everything.
 #[derive(Debug, Clone, Default)]
 pub struct Replacement {
+    /// The store's name and the revision it was made from; `None` if whatever is there may go.
+    pub over: Option<(Arc<str>, Revision)>,
     /// The new store's name, random.
     pub store: Arc<str>,
     /// Every object with its unique values.

@@ -40,6 +40,9 @@ pub enum StoreError {
         /// The driver's words.
         why: String,
     },
+    /// Something was committed since it was looked at.
+    #[error("the store was changed meanwhile: look again")]
+    Moved,
     /// What is in it makes no sense.
     #[error("the store is damaged ({why}): restore a backup with `doorward admin restore`")]
     Damaged {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Boot, Change, Changes, Lease, Loaded, Meta, Store, StoreError};
+use super::{Boot, Change, Changes, Engine, Lease, Loaded, Meta, Store, StoreError};
 
 /// A hint may be lost; the store is looked at this often whatever hints say.
 const LOOK: Duration = Duration::from_secs(1);
@@ -47,27 +47,39 @@ async fn look(
 ) -> Result<(), StoreError> {
     loop {
         let asked = Boot::now();
-        match store.engine().changes(&known.store, known.revision, MOST).await? {
-            Changes::Since { meta, changes } => {
-                let newest = changes.last().map_or(known.revision, |change| change.revision);
-                let all = changes.len() < MOST;
-                // Commits that changed no object leave no changes behind.
-                let revision = if all { meta.revision } else { newest };
-                let meta = Meta { revision, ..meta };
-                if meta != *known {
-                    known.clone_from(&meta);
-                    take(News::Changes(meta, changes)).await;
-                }
-                if all {
-                    lease.confirm(asked);
-                    return Ok(());
-                }
-            }
-            Changes::Behind => {
-                let loaded = store.engine().load().await?;
-                known.clone_from(&loaded.meta);
-                take(News::Loaded(loaded)).await;
-            }
+        let (news, whole) = news(store.engine(), known).await?;
+        let meta = news.meta();
+        if *meta != *known {
+            known.clone_from(meta);
+            take(news).await;
+        }
+        if whole {
+            lease.confirm(asked);
+            return Ok(());
+        }
+    }
+}
+
+/// What was committed since `known`, and whether that is all there is.
+pub async fn news(engine: &dyn Engine, known: &Meta) -> Result<(News, bool), StoreError> {
+    match engine.changes(&known.store, known.revision, MOST).await? {
+        Changes::Since { meta, changes } => {
+            let whole = changes.len() < MOST;
+            let last = changes.last().map_or(known.revision, |change| change.revision);
+            // Commits that changed no object leave no changes behind.
+            let revision = if whole { meta.revision } else { last };
+            Ok((News::Changes(Meta { revision, ..meta }, changes), whole))
+        }
+        Changes::Behind => Ok((News::Loaded(engine.load().await?), true)),
+    }
+}
+
+impl News {
+    /// Of which moment they are.
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::Changes(meta, _) => meta,
+            Self::Loaded(loaded) => &loaded.meta,
         }
     }
 }

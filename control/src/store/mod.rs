@@ -9,6 +9,9 @@ mod follow;
 mod lease;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod postgres;
+pub mod schema;
+pub mod sqlite;
 mod writer;
 
 use std::{fmt, sync::Arc};
@@ -19,7 +22,7 @@ pub use self::{
     batch::{Batch, BatchId, Outcome},
     engine::{Changes, Engine, Fence, Loaded, Meta, Observation, Replacement},
     error::StoreError,
-    follow::{News, follow},
+    follow::{News, follow, news},
     lease::{Boot, Lease},
     writer::{CommitError, Store},
 };
