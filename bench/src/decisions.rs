@@ -4,17 +4,17 @@
 
 mod company;
 
-use std::{fmt, fs, hint::black_box, time::Instant};
+use std::{fmt, hint::black_box, time::Instant};
 
 use ::policy::Engine;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use company::Asker;
 use nix::{
     sys::time::TimeValLike,
     time::{ClockId, clock_gettime},
 };
 
-use crate::figures::Series;
+use crate::{figures::Series, memory::Memory};
 
 const SIZES: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
 /// Questions in each mix.
@@ -23,8 +23,6 @@ const QUESTIONS: usize = 256;
 const PASSES: usize = 4;
 /// The whole set is asked so many questions of a mix in a round: its time grows with the policies.
 const POLICY_BUDGET: usize = 200_000;
-/// A page of memory, as `/proc/self/statm` counts.
-const PAGE: usize = 4096;
 
 /// A company with its policies in force.
 struct Subject {
@@ -63,10 +61,10 @@ pub fn measure(rounds: u16, largest: usize) -> Result<Report> {
 impl Subject {
     fn load(size: usize) -> Result<Self> {
         let files = company::policies(size);
-        let (memory, start) = (resident()?, Instant::now());
+        let (memory, start) = (Memory::own()?.now, Instant::now());
         let engine = Engine::load(&files, &company::zones())?;
         let load_s = start.elapsed().as_secs_f64();
-        let memory_mb = resident()?.saturating_sub(memory) as f64 / 1e6;
+        let memory_mb = (Memory::own()?.now - memory).max(0.0) / 1e6;
         ensure!(engine.len() == size, "{} policies instead of {size}", engine.len());
         let mixes = [Mix::of(&engine, "allow", size)?, Mix::of(&engine, "deny", size)?];
         Ok(Self { size, engine, load_s, memory_mb, mixes })
@@ -119,13 +117,6 @@ fn timed<T>(act: impl FnOnce() -> T) -> Result<(T, f64)> {
     let result = black_box(act());
     let took = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)? - start;
     Ok((result, took.num_nanoseconds() as f64 / 1e3))
-}
-
-/// Bytes of memory this process holds.
-fn resident() -> Result<usize> {
-    let text = fs::read_to_string("/proc/self/statm").context("reading /proc/self/statm")?;
-    let pages = text.split(' ').nth(1).context("/proc/self/statm has no second number")?;
-    Ok(pages.parse::<usize>()? * PAGE)
 }
 
 /// The median over the rounds of a percentile, and its least and greatest.

@@ -6,18 +6,21 @@ mod client;
 mod cores;
 mod cpu;
 mod decisions;
+mod enrolled;
 mod failover;
 mod figures;
 mod grid;
 mod hostile;
 mod load;
 mod machine;
+mod memory;
 mod peers;
 mod relay;
 mod restart;
 mod revoke;
 mod service;
 mod stopwatch;
+mod store;
 mod tunnel;
 
 use std::{fmt::Display, num::NonZeroU16, process::ExitCode};
@@ -56,6 +59,12 @@ enum Command {
     /// The gateway's end of `relay`, which starts it itself
     #[command(hide = true)]
     RelayGateway(relay::Role),
+    /// What `store` loads in a process of its own, which it starts itself
+    #[command(hide = true)]
+    LoadStore {
+        /// A file, or a URL
+        place: String,
+    },
     /// A path with delay, loss and a rate, wherever it is started: `relay` has one of its own
     #[command(hide = true)]
     Wan(relay::Wide),
@@ -93,6 +102,8 @@ enum What {
     Hostile(hostile::Options),
     /// Many enrolled devices: what each costs at rest, and a storm of them coming back
     Peers(peers::Options),
+    /// The store under many devices: loading, committing, following, and a device that is shut out
+    Store(store::Options),
     /// Ask the policy engine, and Cedar's own authorizer, in this process
     Policy {
         /// How often
@@ -109,7 +120,7 @@ impl What {
     fn is_in_the_sandbox(&self) -> bool {
         match self {
             Self::Restart { .. } | Self::Failover { .. } | Self::Revoke { .. } => true,
-            Self::Tunnel(_) | Self::Relay(_) | Self::Hostile(_) | Self::Peers(_) => true,
+            Self::Tunnel(_) | Self::Relay(_) | Self::Hostile(_) | Self::Peers(_) | Self::Store(_) => true,
             Self::Policy { .. } => false,
         }
     }
@@ -120,7 +131,7 @@ impl What {
             Self::Peers(options) => options.open_files(),
             Self::Restart { .. } | Self::Failover { .. } | Self::Revoke { .. } | Self::Policy { .. } => 0,
             Self::Tunnel(options) => options.open_files(),
-            Self::Relay(_) | Self::Hostile(_) => 0,
+            Self::Relay(_) | Self::Hostile(_) | Self::Store(_) => 0,
         }
     }
 }
@@ -140,6 +151,7 @@ fn main() -> ExitCode {
         Command::Measure(what) => run(what, &options),
         Command::Serve { port } => service::run(*port).map(|never| match never {}),
         Command::RelayGateway(role) => relay::serve(role.clone()),
+        Command::LoadStore { place } => store::load(place),
         Command::Wan(wide) => relay::wan(wide),
     };
     match outcome {
@@ -181,5 +193,6 @@ fn measure(what: &What) -> Result<Box<dyn Display>> {
         What::Relay(options) => Box::new(relay::measure(options)?),
         What::Hostile(options) => Box::new(hostile::measure(options)?),
         What::Peers(options) => Box::new(peers::measure(options)?),
+        What::Store(options) => Box::new(store::measure(options)?),
     })
 }

@@ -5,7 +5,7 @@
 use std::{
     net::TcpStream,
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -24,27 +24,45 @@ use crate::{client, figures::Table, machine, service, stopwatch::Stopwatch};
 /// What takes a right away.
 struct Cause {
     name: &'static str,
+    /// In the files, before it.
     edit: fn(&mut Company) -> Result<()>,
     end: End,
 }
 
 /// When it is gone.
 enum End {
-    /// With this command, which puts the edit in force.
+    /// With this command.
     Command(&'static [&'static str]),
+    /// With this command for each of the devices, one after the other.
+    EachDevice(&'static [&'static str], &'static [&'static str]),
+    /// When the store has become what the files list.
+    Import,
     /// By itself, at the end of the window that the edit sets.
     Window,
 }
 
-const CAUSES: [Cause; 5] = [
-    Cause { name: "posture fails, `reload`", edit: lose_encryption, end: End::Command(&["reload"]) },
+const CAUSES: [Cause; 6] = [
+    Cause {
+        name: "posture fails, `admin device posture` for each",
+        edit: nothing,
+        end: End::EachDevice(&["admin", "device", "posture"], &["disk_encrypted=false", "--source", "mdm"]),
+    },
     Cause {
         name: "policy edited, `policy load`",
         edit: permit_others,
         end: End::Command(&["policy", "load"]),
     },
-    Cause { name: "user removed, `reload`", edit: remove_user, end: End::Command(&["reload"]) },
-    Cause { name: "devices removed, `reload`", edit: remove_devices, end: End::Command(&["reload"]) },
+    Cause {
+        name: "user disabled, `admin user disable`",
+        edit: nothing,
+        end: End::Command(&["admin", "user", "disable", OWNER]),
+    },
+    Cause {
+        name: "devices disabled, `admin device disable` for each",
+        edit: nothing,
+        end: End::EachDevice(&["admin", "device", "disable"], &[]),
+    },
+    Cause { name: "devices removed, `admin import --prune`", edit: remove_devices, end: End::Import },
     Cause { name: "time window ends", edit: set_window, end: End::Window },
 ];
 
@@ -56,19 +74,13 @@ const PORT: u16 = 5432;
 /// How far the end of the window is from being set: it must be in force by then.
 const WINDOW: Duration = Duration::from_secs(5);
 
-fn lose_encryption(company: &mut Company) -> Result<()> {
-    company.machines.iter_mut().for_each(|machine| machine.encrypted = Some(false));
+fn nothing(_: &mut Company) -> Result<()> {
     Ok(())
 }
 
 fn permit_others(company: &mut Company) -> Result<()> {
     company.policies.insert("staff", STAFF.replace("corp/staff", "corp/guests"));
     Ok(())
-}
-
-fn remove_user(company: &mut Company) -> Result<()> {
-    company.people.retain(|person| person.id != OWNER);
-    remove_devices(company)
 }
 
 fn remove_devices(company: &mut Company) -> Result<()> {
@@ -95,11 +107,10 @@ pub fn measure(rounds: u16, flows: u16) -> Result<Table> {
         }
     }
     table.note(format!("{flows} connections of {} devices; no connection was missed.", DEVICES.len()));
-    table.note("A command's own start is included. A changed policy folder must read the same twice, 300 ms");
+    table.note("A command's own start is included; of one command for each device, the first one's. A changed policy");
     table.note(
-        "apart, before it is loaded: that is in the policy edit. The log says `loaded` when the cutting",
+        "folder must read the same twice, 300 ms apart, before it is loaded: that is in the policy edit.",
     );
-    table.note("is under way, so a reset may come before the line.");
     Ok(table)
 }
 
@@ -112,34 +123,44 @@ fn round(cause: &Cause, flows: u16, table: &mut Table) -> Result<()> {
     (cause.edit)(&mut scene.company)?;
     scene.gateway.write(&scene.company)?;
     let name = cause.name;
-    match cause.end {
-        End::Command(command) => {
-            let watch = Stopwatch::start();
-            let resets = meanwhile(open, || scene.gateway.ask(&scene.world.gw, command))?;
-            let loaded = scene.gateway.process()?.wait_for("gateway::reload: loaded")?;
-            let loaded = watch.until_line(&loaded)?;
-            let resets = resets.into_iter().map(|moment| watch.until(moment));
-            table.add(&format!("{name}: command → `loaded` in the log"), [loaded]);
-            table.add(&format!("{name}: **command → reset**"), resets.clone());
-            table.add(&format!("{name}: `loaded` → reset"), resets.map(|reset| reset - loaded));
-        }
-        End::Window => {
-            let resets = meanwhile(open, || scene.gateway.ask(&scene.world.gw, &["policy", "load"]))?;
-            let after = resets.into_iter().map(|moment| set.until(moment) - WINDOW.as_secs_f64() * 1e3);
-            table.add(&format!("{name}: **its end → reset**"), after);
-        }
+    let watch = Stopwatch::start();
+    let (resets, done) = meanwhile(open, || cause.end.come(&scene))?;
+    if matches!(cause.end, End::Window) {
+        let after = resets.into_iter().map(|moment| set.until(moment) - WINDOW.as_secs_f64() * 1e3);
+        table.add(&format!("{name}: **its end → reset**"), after);
+    } else {
+        table.add(
+            &format!("{name}: **command → reset**"),
+            resets.into_iter().map(|moment| watch.until(moment)),
+        );
+        table.add(&format!("{name}: command → answered"), [watch.until(done)]);
     }
     Ok(())
 }
 
-/// When each connection was reset, while `act` is done.
-fn meanwhile<T>(open: Vec<TcpStream>, act: impl FnOnce() -> Result<T>) -> Result<Vec<std::time::Instant>> {
+impl End {
+    /// Has it come, or lets it come by itself.
+    fn come(&self, scene: &Scene) -> Result<()> {
+        let ask = |command: &[&str]| scene.gateway.ask(&scene.world.gw, command).map(drop);
+        match self {
+            Self::Command(command) => ask(command),
+            Self::EachDevice(before, after) => {
+                DEVICES.iter().try_for_each(|(device, _)| ask(&[before, &[*device][..], after].concat()))
+            }
+            Self::Import => scene.gateway.import(&scene.world.gw).map(drop),
+            Self::Window => ask(&["policy", "load"]),
+        }
+    }
+}
+
+/// When each connection was reset, while `act` is done, and when that was done.
+fn meanwhile(open: Vec<TcpStream>, act: impl FnOnce() -> Result<()>) -> Result<(Vec<Instant>, Instant)> {
     let (done, resets) = thread::scope(|scope| {
         let resets = scope.spawn(|| client::all_reset(open));
-        (act(), resets.join())
+        (act().map(|()| Instant::now()), resets.join())
     });
-    done?;
-    resets.map_err(|_| anyhow!("the client panicked"))?
+    let done = done?;
+    Ok((resets.map_err(|_| anyhow!("the client panicked"))??, done))
 }
 
 /// The usual company; its one member of staff has every device.

@@ -115,8 +115,14 @@ pub struct Question {
 /// Why access is denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DenyReason {
+    /// The store was not reached for so long that nothing read from it counts any more.
+    StoreLost,
+    /// The store was restored from a backup, and nobody has confirmed what that brought back.
+    StoreClosed,
     /// The device was removed while it was asking.
     UnknownDevice,
+    /// The device is disabled, or its keys are revoked.
+    DeviceDisabled,
     /// The device's owner is not in the directory.
     UnknownUser,
     /// The device's owner is disabled.
@@ -143,7 +149,10 @@ impl DenyReason {
     /// A short, stable word for counters and logs.
     pub fn code(&self) -> &str {
         match self {
+            Self::StoreLost => "store_lost",
+            Self::StoreClosed => "store_closed",
             Self::UnknownDevice => "unknown_device",
+            Self::DeviceDisabled => "device_disabled",
             Self::UnknownUser => "unknown_user",
             Self::UserDisabled => "user_disabled",
             Self::NoResource => "no_resource",
@@ -169,7 +178,10 @@ impl DenyReason {
                 | Reason::Error { policy, .. },
             ) => Some(policy),
             Self::Policy(Reason::NoPolicy)
+            | Self::StoreLost
+            | Self::StoreClosed
             | Self::UnknownDevice
+            | Self::DeviceDisabled
             | Self::UnknownUser
             | Self::UserDisabled
             | Self::NoResource
@@ -187,7 +199,12 @@ impl fmt::Display for DenyReason {
     /// For the operator's log and status; the person denied gets the page of `http`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::StoreLost => f.write_str("the gateway has not reached its store for longer than its lease"),
+            Self::StoreClosed => {
+                f.write_str("the store was restored and waits for `doorward admin restore --confirm`")
+            }
             Self::UnknownDevice => f.write_str("the device is not enrolled any more"),
+            Self::DeviceDisabled => f.write_str("the device is disabled"),
             Self::UnknownUser => f.write_str("the device's owner is not in the directory"),
             Self::UserDisabled => f.write_str("the device's owner is disabled"),
             Self::NoResource => f.write_str("no app or subnet has this address"),
@@ -266,14 +283,9 @@ impl Denied {
 
 /// Decides one question against one snapshot at one instant. The only maker of [`Permit<Open>`].
 pub fn check(snapshot: &Snapshot, question: &Question, now: Timestamp) -> Verdict {
-    let Some(device) = snapshot.device(&question.device) else {
-        return Verdict::Deny(Denied::because(DenyReason::UnknownDevice));
-    };
-    let Some(user) = snapshot.user(&device.owner) else {
-        let disabled = snapshot.is_disabled(&device.owner);
-        let reason = if disabled { DenyReason::UserDisabled } else { DenyReason::UnknownUser };
-        let user = Some(device.owner.clone());
-        return Verdict::Deny(Denied { user, ..Denied::because(reason) });
+    let (user, device) = match who(snapshot, &question.device) {
+        Ok(who) => who,
+        Err(denied) => return Verdict::Deny(denied),
     };
     let Some((resource, site, target)) = snapshot.resource(question) else {
         return Verdict::Deny(Denied::because(DenyReason::NoResource));
@@ -298,11 +310,33 @@ pub fn check(snapshot: &Snapshot, question: &Question, now: Timestamp) -> Verdic
     }
 }
 
+/// Who asks, if they may ask for anything.
+fn who(snapshot: &Snapshot, device: &DeviceId) -> Result<(Arc<facts::User>, Arc<facts::Device>), Denied> {
+    let because = |reason| Err(Denied::because(reason));
+    if !snapshot.lease().holds() {
+        return because(DenyReason::StoreLost);
+    }
+    if !snapshot.directory().meta().closed.is_empty() {
+        return because(DenyReason::StoreClosed);
+    }
+    let Some(device) = snapshot.device(device) else { return because(DenyReason::UnknownDevice) };
+    let owner = &device.facts.owner;
+    let of_owner = |reason| Err(Denied { user: Some(owner.clone()), ..Denied::because(reason) });
+    if !device.enabled || device.keys.is_empty() {
+        return of_owner(DenyReason::DeviceDisabled);
+    }
+    match snapshot.user(owner) {
+        Some(user) if user.enabled => Ok((user.facts.clone(), device.facts.clone())),
+        Some(_) => of_owner(DenyReason::UserDisabled),
+        None => of_owner(DenyReason::UnknownUser),
+    }
+}
+
 /// Admits a connection to an HTTP app's address without a dial: any enrolled device may be told
 /// by a page why a request is denied. The only maker of [`Permit<Front>`].
 pub fn admit_front(snapshot: &Snapshot, device: &DeviceId, to: &Destination) -> Option<Permit<Front>> {
     let Destination::Front { app } = to else { return None };
-    snapshot.device(device)?;
+    snapshot.device(device).filter(|device| device.enabled)?;
     Some(Permit(Front { app: app.clone() }))
 }
 

@@ -11,10 +11,16 @@ use std::{
     time::Duration,
 };
 
+use control::admin::Answer;
+use policy::facts::Operator;
 use protocol::time::Timestamp;
 use tokio::net::UnixStream;
 
 use crate::{
+    admin::{
+        Admin,
+        request::{AdminRequest, AuditRequest},
+    },
     connectors::Registry,
     dataplane::DataPlane,
     denials::Denials,
@@ -22,14 +28,17 @@ use crate::{
     health::Health,
     live::Live,
     names::Names,
-    reload::{Reloader, Scope},
     socket::{self, ControlSocket, Question},
     status::{Policies, Status},
+    truth::{Reloader, Scope},
     unknown::Unknown,
 };
 
 /// Rest after a failed accept, so that the loop does not spin.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// How often who follows the audit log is told what is new.
+const FOLLOW: Duration = Duration::from_millis(250);
 
 /// Everything status is gathered from.
 #[derive(Debug, Clone)]
@@ -58,6 +67,8 @@ pub struct Desk {
     pub unpaired: Arc<AtomicU64>,
     /// Loads files.
     pub reloader: Reloader,
+    /// Administration.
+    pub admin: Admin,
 }
 
 impl Desk {
@@ -82,13 +93,44 @@ impl Desk {
     }
 
     async fn attend(&self, mut caller: UnixStream) -> std::io::Result<()> {
+        let who = caller.peer_cred()?;
+        let operator = Admin::operator(who.uid(), who.gid());
         match socket::question(&mut caller).await? {
-            Question::Status => socket::answer(&mut caller, &self.status().await).await,
-            Question::Reload => socket::answer(&mut caller, &self.reloader.load(Scope::All).await).await,
-            Question::LoadPolicies => {
-                socket::answer(&mut caller, &self.reloader.load(Scope::Policies).await).await
+            Question::Status => {
+                let status = match self.may(&operator, false, "status") {
+                    Ok(()) => self.status().await,
+                    Err(why) => Err(why),
+                };
+                socket::answer(&mut caller, &status).await
             }
+            Question::Reload => self.load(caller, &operator, "reload", Scope::All).await,
+            Question::LoadPolicies => self.load(caller, &operator, "load-policies", Scope::Policies).await,
+            Question::Admin(request) => match *request {
+                AdminRequest::Audit(AuditRequest::Tail { lines, follow: true }) => {
+                    self.tail(caller, operator, lines).await
+                }
+                request => socket::answer(&mut caller, &self.admin.serve(operator, request).await).await,
+            },
         }
+    }
+
+    async fn load(
+        &self,
+        mut caller: UnixStream,
+        operator: &Operator,
+        verb: &str,
+        scope: Scope,
+    ) -> std::io::Result<()> {
+        let loaded = match self.may(operator, true, verb) {
+            Ok(()) => self.reloader.load(scope).await,
+            Err(why) => Err(why),
+        };
+        socket::answer(&mut caller, &loaded).await
+    }
+
+    /// Root may always look and load: a policy that shuts everyone out must be possible to mend.
+    fn may(&self, operator: &Operator, write: bool, verb: &str) -> Result<(), String> {
+        if operator.root { Ok(()) } else { self.admin.lets(operator, write, verb) }
     }
 
     /// The gateway as it is now.
@@ -125,9 +167,31 @@ impl Desk {
         })
     }
 
+    /// Until the caller goes.
+    async fn tail(&self, mut caller: UnixStream, operator: Operator, lines: usize) -> std::io::Result<()> {
+        let (first, mut tail) = match self.admin.tail(&operator, lines) {
+            Ok(begun) => begun,
+            Err(why) => return socket::answer(&mut caller, &socket::Answer::<Answer>::Err(why)).await,
+        };
+        socket::say(&mut caller, &socket::Answer::Ok(first)).await?;
+        loop {
+            tokio::select! {
+                // Who follows says nothing more: this is the caller going away.
+                _ = caller.readable() => return Ok(()),
+                () = tokio::time::sleep(FOLLOW) => {}
+            }
+            let more = self.admin.more(&mut tail);
+            if let Some(more) = more.map_err(std::io::Error::other)? {
+                socket::say(&mut caller, &socket::Answer::Ok(more)).await?;
+            }
+        }
+    }
+
     fn limits(&self) -> BTreeMap<String, u64> {
         let (used, most) = self.flows.descriptors();
-        BTreeMap::from([
+        let joins = self.registry.iter().flat_map(Registry::joins).filter(|(name, _)| *name != "joins");
+        let joins = joins.map(|(name, count)| (name.to_owned(), count));
+        let own = [
             ("descriptors_used".to_owned(), used),
             ("descriptors_most".to_owned(), most),
             ("registered".to_owned(), self.live.len() as u64),
@@ -136,6 +200,7 @@ impl Desk {
             ("flows_stuck".to_owned(), self.flows.stuck()),
             ("datagrams_dropped".to_owned(), self.flows.datagrams_dropped()),
             ("health_turned_away".to_owned(), self.health.turned_away()),
-        ])
+        ];
+        own.into_iter().chain(joins).collect()
     }
 }

@@ -11,6 +11,7 @@ use protocol::{
 
 use crate::{
     access::{Ask, Denied, Front, Open, Permit, Question, ResourceId, Verdict},
+    books::Books,
     config::AppSpec,
     denials::{Denial, Denials},
     live::{Cut, Live, LiveGuard},
@@ -67,6 +68,8 @@ impl FrontFlow {
 /// One HTTP request, canonical.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpQuestion<'a> {
+    /// The id that the person sees.
+    pub id: &'a str,
     /// The connection it came on.
     pub front: &'a FrontFlow,
     /// Whether it may change something.
@@ -101,12 +104,13 @@ pub struct Passed {
 pub struct Gate {
     live: Live,
     denials: Denials,
+    books: Books,
 }
 
 impl Gate {
     /// A gate over the snapshot in force.
-    pub fn new(live: Live, denials: Denials) -> Self {
-        Self { live, denials }
+    pub fn new(live: Live, denials: Denials, books: Books) -> Self {
+        Self { live, denials, books }
     }
 
     /// The app as the configuration in force has it.
@@ -116,7 +120,7 @@ impl Gate {
 
     /// Changes with every configuration; part of every pool key.
     pub fn generation(&self) -> u64 {
-        self.live.snapshot().epoch()
+        self.live.snapshot().generation()
     }
 
     /// Registers the request with its connection, then decides it.
@@ -132,20 +136,29 @@ impl Gate {
                 paths: request.paths.into(),
             },
         };
-        match self.live.decide(question, &request.front.cut) {
-            (Verdict::Allow(allowed), guard) => Ok(Passed {
-                permit: allowed.permit,
-                user: allowed.user,
-                device: allowed.device,
-                until: allowed.until,
-                policies: allowed.policies,
-                guard,
-            }),
-            (Verdict::Deny(denied), _guard) => {
+        match self.live.decide_by(question.clone(), &request.front.cut) {
+            (Verdict::Allow(allowed), guard, snapshot) => {
+                self.books.allowed(&snapshot, &question, request.id, &allowed);
+                Ok(Passed {
+                    permit: allowed.permit,
+                    user: allowed.user,
+                    device: allowed.device,
+                    until: allowed.until,
+                    policies: allowed.policies,
+                    guard,
+                })
+            }
+            (Verdict::Deny(denied), _guard, snapshot) => {
+                self.books.denied(&snapshot, &question, request.id, &denied);
                 self.record(&request, &denied);
                 Err(denied)
             }
         }
+    }
+
+    /// Notes how a request that passed has ended.
+    pub fn ended(&self, id: &str, why: &str, sent: u64, received: u64) {
+        self.books.ended(id, why, sent, received);
     }
 
     fn record(&self, request: &HttpQuestion<'_>, denied: &Denied) {

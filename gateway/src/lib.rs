@@ -3,6 +3,8 @@
 //! Always true: nothing is reached without a `Permit`, and only `access` makes one.
 
 pub mod access;
+pub mod admin;
+pub mod books;
 pub mod cli;
 pub mod config;
 pub mod connectors;
@@ -10,19 +12,20 @@ pub mod datagrams;
 pub mod dataplane;
 pub mod denials;
 pub mod desk;
+pub mod device_config;
 pub mod dial;
 pub mod dns;
 pub mod flows;
 pub mod gate;
 pub mod health;
 pub mod http;
+pub mod join;
 pub mod limits;
 pub mod live;
 pub mod names;
 pub mod peerfile;
 pub mod policies;
 pub mod reach;
-pub mod reload;
 #[cfg(test)]
 #[path = "../../fuzz/replay.rs"]
 mod replay;
@@ -32,7 +35,10 @@ pub mod signals;
 pub mod snapshot;
 pub mod socket;
 pub mod status;
+pub mod steward;
+pub mod table;
 pub mod tcp;
 #[cfg(test)]
 mod testing;
+pub mod truth;
 pub mod unknown;

@@ -282,6 +282,12 @@ impl Live {
     /// Registers, then decides: if the facts change in between, it decides again, so that no
     /// change falls between the two. `cut` is cancelled when the answer becomes no.
     pub fn decide(&self, question: Question, cut: &Cut) -> (Verdict, LiveGuard) {
+        let (verdict, guard, _) = self.decide_by(question, cut);
+        (verdict, guard)
+    }
+
+    /// The same, with the snapshot that was decided by.
+    pub fn decide_by(&self, question: Question, cut: &Cut) -> (Verdict, LiveGuard, Arc<Snapshot>) {
         let question = Arc::new(question);
         let guard = self.register(question.clone(), cut.clone());
         loop {
@@ -293,10 +299,10 @@ impl Live {
                     cut.granted(allowed);
                     allowed.until.map(|wall| Deadline::new(wall, clock))
                 }
-                Verdict::Deny(_) => return (verdict, guard),
+                Verdict::Deny(_) => return (verdict, guard, snapshot),
             };
             if self.settle(guard.id, snapshot.epoch(), until) {
-                return (verdict, guard);
+                return (verdict, guard, snapshot);
             }
         }
     }
@@ -408,5 +414,7 @@ impl Live {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

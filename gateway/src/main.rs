@@ -6,13 +6,13 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use gateway::{
-    cli::{self, device_config::Options},
-    reload::Loaded,
-    run,
+    cli, run,
     socket::{self, Question},
     status::Status,
+    truth::Loaded,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -68,35 +68,21 @@ enum Command {
     /// Work with policies
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Work with devices
-    #[command(subcommand)]
-    Device(DeviceCommand),
+    /// Administer the running gateway: people, groups, devices, connectors, audit, backup
+    Admin(Box<cli::admin::Admin>),
+    /// Print what lets a shell complete these commands
+    ///
+    /// For example: doorward completion bash > /etc/bash_completion.d/doorward
+    Completion {
+        /// Which shell
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
     /// Make the running gateway load the policy folder, as one unit; on a mistake the old stays
     Load(ConfigFile),
-}
-
-#[derive(Debug, Subcommand)]
-enum DeviceCommand {
-    /// Print a device's WireGuard configuration, for its stock WireGuard app
-    ///
-    /// The private key stays a placeholder: it never leaves the device. With --new-key a key pair
-    /// is made here instead, and the public half to enrol is told on standard error.
-    Config {
-        /// The device, as in directory.toml
-        name: String,
-        #[command(flatten)]
-        file: ConfigFile,
-        /// Make a new key pair for it
-        #[arg(long)]
-        new_key: bool,
-        /// Print a code to scan with the phone's app
-        #[arg(long)]
-        qr: bool,
-    },
 }
 
 fn main() -> ExitCode {
@@ -108,8 +94,10 @@ fn main() -> ExitCode {
         Command::Status { file, json } => status(&file, json),
         Command::Reload(file) => load(&file, Question::Reload),
         Command::Policy(PolicyCommand::Load(file)) => load(&file, Question::LoadPolicies),
-        Command::Device(DeviceCommand::Config { name, file, new_key, qr }) => {
-            device_config(&file, &name, Options { new_key, qr })
+        Command::Admin(admin) => cli::admin::run(*admin).map_err(anyhow::Error::msg),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "doorward", &mut std::io::stdout());
+            Ok(())
         }
     };
     match done {
@@ -135,13 +123,6 @@ fn check(file: &ConfigFile) -> ExitCode {
         eprint!("{}", checked.text);
         ExitCode::FAILURE
     }
-}
-
-fn device_config(file: &ConfigFile, name: &str, options: Options) -> anyhow::Result<()> {
-    let printed = cli::device_config::run(&file.config, name, options)?;
-    print!("{}", printed.out);
-    eprint!("{}", printed.notes);
-    Ok(())
 }
 
 /// What is logged unless RUST_LOG says otherwise. boringtun calls the end of an idle session an
@@ -189,4 +170,31 @@ fn load(file: &ConfigFile, question: Question) -> anyhow::Result<()> {
     let connections = if cut == 1 { "connection" } else { "connections" };
     println!("loaded: {count} {policies} in force, {cut} open {connections} cut");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(command: &clap::Command) -> Vec<String> {
+        let below = command.get_subcommands().flat_map(names);
+        below.chain([command.get_name().to_owned()]).collect()
+    }
+
+    #[test]
+    fn the_arguments_make_sense() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_completed() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "doorward", &mut text);
+            let text = String::from_utf8(text).expect("UTF-8");
+            for name in names(&Cli::command()) {
+                assert!(text.contains(&name), "{shell}: {name}");
+            }
+        }
+    }
 }

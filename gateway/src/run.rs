@@ -2,6 +2,8 @@
 //! It decides nothing itself. Always true: ready means that every listener is open and the first
 //! snapshot is in force; the end resets what did not end by itself in time.
 
+mod keeping;
+
 use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
@@ -22,6 +24,7 @@ use tokio::{
 };
 use tunnel::{CookieSecret, Event, Gone, Limits, PeerSpec, PrivateKey, Shard, Tunnel};
 
+use self::keeping::{Around, first_snapshot, keep, look_after, open_audit};
 use crate::{
     access::DenyReason,
     config::{Config, MAX_SHARDS, Namespace},
@@ -38,10 +41,11 @@ use crate::{
     live::Live,
     names::Names,
     peerfile::{self, Known},
-    reload::{self, Files, Loader, Reloader, Scope},
     shadow,
     signals::{Signals, Told},
+    snapshot::Snapshot,
     socket::ControlSocket,
+    truth::{self, Files, Loader, Reloader, Scope},
     unknown::Unknown,
 };
 
@@ -59,24 +63,29 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
     let files = read(&path).await?;
     tracing::info!("the configuration in force:\n{}", files.config.effective());
-    let control = ControlSocket::bind(&files.config.gateway.state).context("the state folder")?;
-    let live = Live::new(Arc::new(files.snapshot(1)));
+    let gateway = &files.config.gateway;
+    let control =
+        ControlSocket::bind(&gateway.state, gateway.admins.as_deref()).context("the state folder")?;
+    let kept = keep(&files.config).await?;
+    let live = Live::new(Arc::new(first_snapshot(&files, &kept)));
     let (packets, net) = packet_path(&files.config, &live)?;
     let data_plane = packets.handle;
-    let registry = link_listener(&files.config).await?;
+    let registry = link_listener(&live.snapshot()).await?;
     let (health, probes) = (Health::default(), health::bind(&files.config.health.listen).await?);
     let dialer = Dialer::new(registry.clone(), files.local()?);
     let (denials, unknown) = (Denials::default(), Unknown::default());
+    let audit = open_audit(&files.config, &kept).await?;
     let names = Names::new(live.clone(), data_plane.clone());
     let (drain, draining) = watch::channel(false);
     let parts = flows::Parts {
         live: live.clone(),
         data_plane: data_plane.clone(),
         dialer: dialer.clone(),
-        front: HttpFront::new(Gate::new(live.clone(), denials.clone()), dialer.clone()),
+        front: HttpFront::new(Gate::new(live.clone(), denials.clone(), audit.books.clone()), dialer.clone()),
         names: names.clone(),
         pending: Pending::default(),
         denials: denials.clone(),
+        books: audit.books.clone(),
         stalls: Stalls::new(flows::STALLS),
         descriptors: Descriptors::new(netio::limits::raise_nofile(), netio::limits::open()),
         draining,
@@ -87,10 +96,25 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     tokio::spawn(live.clone().watch_clock());
     let state = files.config.gateway.state.clone();
     let (shadow, samples) = shadow::new();
-    let (loader, reloader) =
-        Loader::new(path, files, live.clone(), data_plane.clone(), dialer, registry.clone(), shadow);
+    let in_force = truth::Parts {
+        live: live.clone(),
+        data_plane: data_plane.clone(),
+        dialer,
+        registry: registry.clone(),
+        shadow,
+    };
+    let (config, held) = (files.config.clone(), kept.held());
+    let (loader, reloader) = Loader::new(path, files, kept, in_force);
     shadow::start(samples, reloader.clone(), health.clone()).context("a thread")?;
     tokio::spawn(loader.run());
+    let around = Around {
+        live: &live,
+        reloader: &reloader,
+        health: &health,
+        registry: registry.as_ref(),
+        config: &config,
+    };
+    let admin = look_after(held, audit, &around)?;
     let desk = Desk {
         started: Timestamp::from_system(SystemTime::now()),
         notes: net.notes,
@@ -104,6 +128,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         names: names.clone(),
         unpaired,
         reloader: reloader.clone(),
+        admin: admin.clone(),
     };
     let scraped = desk.clone();
     health::serve(probes, &health, move || {
@@ -120,6 +145,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     drain_all(&mut signals, &drain, &flows, &front, registry.as_ref(), &health).await;
     remember.abort();
     data_plane.stop().await;
+    admin.close().await;
     let threads = tokio::task::spawn_blocking(move || packets.threads.join());
     threads.await?.context("the data plane")?;
     ended
@@ -220,11 +246,11 @@ fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
     Ok(bytes)
 }
 
-async fn link_listener(config: &Config) -> anyhow::Result<Option<Registry>> {
-    let Some(listener) = &config.connectors.listener else { return Ok(None) };
+async fn link_listener(snapshot: &Snapshot) -> anyhow::Result<Option<Registry>> {
+    let Some(listener) = &snapshot.config().links else { return Ok(None) };
     let key = LinkKey::from_pem(listener.private_key.expose()).context("connectors.private_key")?;
     let registry = Registry::start(&listener.listen, key).await?;
-    registry.configure(reload::connector_specs(config));
+    registry.configure(truth::connector_specs(snapshot));
     Ok(Some(registry))
 }
 

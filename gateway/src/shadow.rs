@@ -14,7 +14,7 @@ use policy::{Sample, Shadow};
 
 use crate::{
     health::{Degraded, Health},
-    reload::Reloader,
+    truth::Reloader,
 };
 
 /// Of so many decisions one is compared, beginning with the first.

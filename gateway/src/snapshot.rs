@@ -1,13 +1,17 @@
-//! Everything a decision reads, immutable and swapped as a whole: configuration, directory,
-//! addresses, policies. It does not load or watch anything.
-//! Always true: what one snapshot answers comes from one version of every file.
+//! Everything a decision reads, immutable and swapped as a whole: configuration, policies, and the
+//! directory of the store. It does not load or watch anything.
+//! Always true: what one snapshot answers comes from one version of every file and one revision.
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
+use control::{
+    directory::{DeviceRecord, Directory, Person},
+    store::Lease,
+};
 use policy::{Engine, facts};
 use protocol::{
     id::{AppId, DeviceId, SiteId, SubnetId, UserId},
@@ -17,21 +21,28 @@ use tunnel::PeerSpec;
 
 use crate::{
     access::{Ask, Question, ResourceId},
-    config::{
-        AppKind, AppSpec, Config, DeviceRecord, Directory,
-        address::{Addresses, Plan},
-    },
+    config::{AppKind, AppSpec, Config, Part, Tunnel},
     dns::DnsView,
     reach::{Destination, Reach},
 };
+
+/// The tunnel addresses of an app or a device.
+type Addresses = (Ipv4Addr, Ipv6Addr);
 
 /// One version of the truth.
 #[derive(Debug)]
 pub struct Snapshot {
     epoch: u64,
+    files: Arc<Files>,
+    directory: Directory,
+    lease: Lease,
+}
+
+/// What follows from the files and from where their apps are reached.
+#[derive(Debug)]
+struct Files {
+    generation: u64,
     config: Arc<Config>,
-    directory: Arc<Directory>,
-    addresses: Arc<Plan>,
     engine: Arc<Engine>,
     apps: HashMap<AppId, Arc<AppSpec>>,
     subnets: HashMap<SubnetId, Arc<facts::Subnet>>,
@@ -39,27 +50,45 @@ pub struct Snapshot {
     dns: Arc<DnsView>,
 }
 
-impl Snapshot {
-    /// Joins the parts; `epoch` grows with every snapshot of a run.
-    pub fn new(
-        epoch: u64,
-        config: Arc<Config>,
-        directory: Arc<Directory>,
-        addresses: Arc<Plan>,
-        engine: Arc<Engine>,
-    ) -> Self {
+impl Files {
+    fn new(generation: u64, config: Arc<Config>, engine: Arc<Engine>, directory: &Directory) -> Self {
         let gateway = vec![IpAddr::V4(config.tunnel.gateway_v4()), IpAddr::V6(config.tunnel.gateway_v6())];
         let apps: HashMap<_, _> = config.apps.iter().map(|app| (app.facts.id.clone(), app.clone())).collect();
-        let vip = |app: &AppId| addresses.apps.get(app).map(|vip| [IpAddr::V4(vip.v4), IpAddr::V6(vip.v6)]);
+        let range = Tunnel::FIRST..=config.tunnel.last();
+        let addresses = |app: &AppId| -> Option<Addresses> {
+            let index = directory.app_index(app).filter(|index| range.contains(index))?;
+            Some(config.tunnel.addresses(Part::Apps, index))
+        };
+        let vip = |app: &AppId| addresses(app).map(|(v4, v6)| [IpAddr::V4(v4), IpAddr::V6(v6)]);
         let reach = Reach::new(
             gateway,
             config.apps.iter().filter_map(|app| Some((&app.facts.id, vip(&app.facts.id)?))),
             config.exact_targets(),
             config.subnets.iter().map(|subnet| (subnet.cidr, subnet.id.clone())),
         );
-        let dns = Arc::new(dns_view(&config, &addresses));
+        let dns = Arc::new(dns_view(&config, addresses));
         let subnets = config.subnets.iter().map(|subnet| (subnet.id.clone(), subnet.clone())).collect();
-        Self { epoch, config, directory, addresses, engine, apps, subnets, reach, dns }
+        Self { generation, config, engine, apps, subnets, reach, dns }
+    }
+}
+
+impl Snapshot {
+    /// Joins the parts; `epoch` grows with every snapshot of a run. `lease` says for how long the
+    /// directory may be gone by.
+    pub fn new(
+        epoch: u64,
+        config: Arc<Config>,
+        engine: Arc<Engine>,
+        directory: Directory,
+        lease: Lease,
+    ) -> Self {
+        let files = Arc::new(Files::new(epoch, config, engine, &directory));
+        Self { epoch, files, directory, lease }
+    }
+
+    /// The next version, with the same files and apps at the same addresses.
+    pub fn with(&self, directory: Directory) -> Self {
+        Self { epoch: self.epoch + 1, files: self.files.clone(), directory, lease: self.lease.clone() }
     }
 
     /// Which version this is.
@@ -67,54 +96,54 @@ impl Snapshot {
         self.epoch
     }
 
+    /// Which version of the files this is: the first epoch they were in force with.
+    pub fn generation(&self) -> u64 {
+        self.files.generation
+    }
+
     /// The configuration.
     pub fn config(&self) -> &Arc<Config> {
-        &self.config
+        &self.files.config
     }
 
-    /// People and devices.
-    pub fn directory(&self) -> &Arc<Directory> {
+    /// People, devices and connectors.
+    pub fn directory(&self) -> &Directory {
         &self.directory
-    }
-
-    /// Who has which tunnel address.
-    pub fn addresses(&self) -> &Arc<Plan> {
-        &self.addresses
     }
 
     /// The policies.
     pub fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+        &self.files.engine
     }
 
     /// What the name server answers.
     pub fn dns(&self) -> &Arc<DnsView> {
-        &self.dns
+        &self.files.dns
     }
 
-    /// An enrolled device.
-    pub fn device(&self, id: &DeviceId) -> Option<Arc<facts::Device>> {
-        self.directory.devices.get(id).map(|record| record.facts.clone())
+    /// For how long the directory may be gone by.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
     }
 
-    /// An enabled user.
-    pub fn user(&self, id: &UserId) -> Option<Arc<facts::User>> {
-        self.directory.users.get(id).cloned()
+    /// A device, whatever its state.
+    pub fn device(&self, id: &DeviceId) -> Option<&Arc<DeviceRecord>> {
+        self.directory.device(id)
     }
 
-    /// Whether the user is there but disabled.
-    pub fn is_disabled(&self, id: &UserId) -> bool {
-        self.directory.disabled.contains(id)
+    /// A person, whatever their state.
+    pub fn user(&self, id: &UserId) -> Option<&Arc<Person>> {
+        self.directory.user(id)
     }
 
     /// An app.
     pub fn app(&self, id: &AppId) -> Option<&Arc<AppSpec>> {
-        self.apps.get(id)
+        self.files.apps.get(id)
     }
 
     /// What stands at `to`.
     pub fn resolve(&self, to: SocketAddr) -> Destination {
-        self.reach.resolve(to, |id| self.apps.get(id).map(|app| &**app))
+        self.files.reach.resolve(to, |id| self.files.apps.get(id).map(|app| &**app))
     }
 
     /// The facts of what is asked for, where it stands, and what would be dialled. `None` as well if
@@ -123,7 +152,7 @@ impl Snapshot {
     pub fn resource(&self, question: &Question) -> Option<(facts::Resource<'_>, SiteId, Target)> {
         match (&question.resource, &question.ask) {
             (ResourceId::App(id), ask) => {
-                let app = self.apps.get(id)?;
+                let app = self.files.apps.get(id)?;
                 let target = match (ask, &app.kind) {
                     (Ask::Connect { proto: Proto::Tcp, target }, AppKind::Tcp(tcp)) => {
                         is_target(app, &tcp.target, target).then(|| target.clone())?
@@ -139,7 +168,7 @@ impl Snapshot {
                 Some((facts::Resource::App(&app.facts), app.facts.site.clone(), target))
             }
             (ResourceId::Subnet(id), Ask::Connect { target, .. }) => {
-                let subnet = self.subnets.get(id).filter(|_| self.is_of_subnet(target, id))?;
+                let subnet = self.files.subnets.get(id).filter(|_| self.is_of_subnet(target, id))?;
                 Some((facts::Resource::Subnet(subnet), subnet.site.clone(), target.clone()))
             }
             (ResourceId::Subnet(_), Ask::Http { .. }) => None,
@@ -154,17 +183,27 @@ impl Snapshot {
 
     /// The devices as the tunnel needs them.
     pub fn peers(&self) -> Vec<PeerSpec> {
-        let devices = self.directory.devices.iter();
-        let peer = |(id, record): (&DeviceId, &Arc<DeviceRecord>)| {
-            let Addresses { v4, v6 } = *self.addresses.devices.get(id)?;
-            Some(PeerSpec { device: id.clone(), keys: record.keys.clone(), v4, v6 })
-        };
-        devices.filter_map(peer).collect()
+        self.directory.devices().filter_map(|record| self.peer(record)).collect()
+    }
+
+    /// One of them; none if it may not come in.
+    pub fn peer(&self, record: &DeviceRecord) -> Option<PeerSpec> {
+        let (v4, v6) = self.addresses_of(record)?;
+        let device = record.facts.id.clone();
+        let may = record.enabled && !record.keys.is_empty();
+        may.then(|| PeerSpec { device, keys: record.keys.clone(), v4, v6 })
+    }
+
+    /// A device's tunnel addresses.
+    pub fn addresses_of(&self, record: &DeviceRecord) -> Option<Addresses> {
+        let tunnel = &self.files.config.tunnel;
+        let index = record.index.filter(|index| (Tunnel::FIRST..=tunnel.last()).contains(index))?;
+        Some(tunnel.addresses(Part::Devices, index))
     }
 
     /// Every address that answers a ping.
     pub fn echo(&self) -> impl Iterator<Item = IpAddr> {
-        self.reach.echo()
+        self.files.reach.echo()
     }
 }
 
@@ -176,11 +215,11 @@ fn is_target(app: &AppSpec, host: &Host, asked: &Target) -> bool {
     same && app.ports.contains(&asked.port)
 }
 
-fn dns_view(config: &Config, plan: &Plan) -> DnsView {
+fn dns_view(config: &Config, addresses: impl Fn(&AppId) -> Option<Addresses>) -> DnsView {
     let mut names = HashMap::new();
     for app in &config.apps {
-        if let Some(vip) = plan.apps.get(&app.facts.id) {
-            names.extend(app.hosts.iter().map(|host| (host.clone(), (vip.v4, vip.v6))));
+        if let Some(vip) = addresses(&app.facts.id) {
+            names.extend(app.hosts.iter().map(|host| (host.clone(), vip)));
         }
     }
     let subnets = config.subnets.iter().map(|subnet| subnet.cidr);

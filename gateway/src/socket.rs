@@ -1,6 +1,7 @@
 //! The control socket in the state folder: how `doorward status`, `reload` and `policy load` reach
 //! the running gateway. One JSON line asks, one JSON line answers.
-//! Always true: only the gateway's own user (and root) can open it; one gateway per state folder.
+//! Always true: only the gateway's own user, root, and the group that is named can open it; one gateway per
+//! state folder.
 
 use std::{
     fs::{File, Permissions},
@@ -13,6 +14,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
+    unistd::Group,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
@@ -20,13 +22,15 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-/// The longest question; answers are not read by the gateway.
-const LONGEST_QUESTION: u64 = 4096;
+use crate::admin::request::AdminRequest;
+
+/// The longest question: a directory of far more than 100,000 devices. Answers are not read by the gateway.
+const LONGEST_QUESTION: u64 = 128 << 20;
 /// How long a caller may take to ask, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a caller may ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
     /// How things are.
@@ -35,6 +39,8 @@ pub enum Question {
     Reload,
     /// Read the policies again.
     LoadPolicies,
+    /// Administer.
+    Admin(Box<AdminRequest>),
 }
 
 /// What the gateway answers; `Err` is meant for the person who asked.
@@ -61,11 +67,22 @@ pub fn state_of(config: &Path) -> Answer<PathBuf> {
     Ok(config.parent().unwrap_or(Path::new("")).join(state))
 }
 
+fn group_of(name: &str) -> io::Result<u32> {
+    let group = Group::from_name(name)?.map(|group| group.gid.as_raw());
+    group.ok_or_else(|| {
+        io::Error::other(format!("gateway.admins: there is no group {name}: `groupadd {name}`"))
+    })
+}
+
 impl ControlSocket {
-    /// Locks the state folder, making it if need be, and listens. What a killed gateway left is removed.
-    pub fn bind(state: &Path) -> io::Result<Self> {
+    /// Locks the state folder, making it if need be, and listens; `group` may open the socket, and see
+    /// nothing else of the folder. What a killed gateway left is removed.
+    pub fn bind(state: &Path, group: Option<&str>) -> io::Result<Self> {
+        let group = group.map(group_of).transpose()?;
         std::fs::create_dir_all(state)?;
-        std::fs::set_permissions(state, Permissions::from_mode(0o700))?;
+        std::os::unix::fs::chown(state, None, group)?;
+        let folder = if group.is_some() { 0o710 } else { 0o700 };
+        std::fs::set_permissions(state, Permissions::from_mode(folder))?;
         let file = File::create(state.join("lock"))?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
             let why = if errno == Errno::EWOULDBLOCK { "another gateway runs with it" } else { errno.desc() };
@@ -77,7 +94,9 @@ impl ControlSocket {
             _ => {}
         }
         let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        std::os::unix::fs::chown(&path, None, group)?;
+        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        std::fs::set_permissions(&path, Permissions::from_mode(mode))?;
         Ok(Self { listener, _lock: lock })
     }
 
@@ -95,41 +114,55 @@ pub async fn question(stream: &mut UnixStream) -> io::Result<Question> {
     Ok(serde_json::from_str(&line)?)
 }
 
-/// Sends the one answer.
+/// Sends the last answer.
 pub async fn answer(stream: &mut UnixStream, answer: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(answer)?;
-    line.push(b'\n');
-    let write = async {
-        stream.write_all(&line).await?;
-        stream.shutdown().await
-    };
-    tokio::time::timeout(PATIENCE, write).await?
+    say(stream, answer).await?;
+    tokio::time::timeout(PATIENCE, stream.shutdown()).await?
 }
 
-/// Asks the gateway of `state`.
+/// Sends an answer that others follow.
+pub async fn say(stream: &mut UnixStream, answer: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    tokio::time::timeout(PATIENCE, stream.write_all(&line)).await?
+}
+
+/// Asks the gateway of `state`, and takes one answer.
 pub async fn ask<T: DeserializeOwned>(state: &Path, question: Question) -> Answer<T> {
+    let mut answer = None;
+    ask_on(state, question, |said| answer = Some(said)).await?;
+    answer.ok_or_else(|| "the gateway ended before it answered".to_owned())?
+}
+
+/// The same with every answer there is, until the gateway has said all.
+pub async fn ask_on<T: DeserializeOwned>(
+    state: &Path,
+    question: Question,
+    mut each: impl FnMut(Answer<T>),
+) -> Answer<()> {
     let path = path(state);
     let unreachable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             format!("no gateway runs with the state folder {}", state.display())
         }
         io::ErrorKind::PermissionDenied => {
-            format!("{}: only the user the gateway runs as (or root) may ask it", path.display())
+            format!(
+                "{}: only root, the user the gateway runs as and members of gateway.admins may ask it",
+                path.display()
+            )
         }
         _ => format!("{}: {error}", path.display()),
     };
     let mut stream = UnixStream::connect(&path).await.map_err(unreachable)?;
-    let talk = async {
-        let mut line = serde_json::to_vec(&question)?;
-        line.push(b'\n');
-        stream.write_all(&line).await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        io::Result::Ok(text)
-    };
-    let text = talk.await.map_err(unreachable)?;
-    serde_json::from_str::<Answer<T>>(&text)
-        .map_err(|error| format!("the gateway's answer makes no sense: {error}"))?
+    let mut line = serde_json::to_vec(&question).map_err(|error| error.to_string())?;
+    line.push(b'\n');
+    stream.write_all(&line).await.map_err(unreachable)?;
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(line) = lines.next_line().await.map_err(unreachable)? {
+        let answer = serde_json::from_str::<Answer<T>>(&line);
+        each(answer.map_err(|error| format!("the gateway's answer makes no sense: {error}"))?);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -152,26 +185,38 @@ mod tests {
         let company = Company::new("", "");
         let state = state(&company);
         std::fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("an open folder");
-        let _socket = ControlSocket::bind(&state).expect("bound");
+        let _socket = ControlSocket::bind(&state, None).expect("bound");
         assert_eq!((mode(&state), mode(&path(&state))), (0o700, 0o600));
+    }
+
+    #[tokio::test]
+    async fn a_group_may_open_it_and_see_nothing_else() {
+        let company = Company::new("", "");
+        let state = state(&company);
+        let own = nix::unistd::getgid();
+        let group = Group::from_gid(own).expect("readable").expect("our own group").name;
+        let _socket = ControlSocket::bind(&state, Some(&group)).expect("bound");
+        assert_eq!((mode(&state), mode(&path(&state))), (0o710, 0o660));
+        let error = ControlSocket::bind(&state, Some("no-such-group-here")).expect_err("refused");
+        assert!(error.to_string().contains("groupadd no-such-group-here"), "{error}");
     }
 
     #[tokio::test]
     async fn one_gateway_has_a_state_folder() {
         let company = Company::new("", "");
         let state = state(&company);
-        let first = ControlSocket::bind(&state).expect("bound");
-        let error = ControlSocket::bind(&state).expect_err("a second gateway");
+        let first = ControlSocket::bind(&state, None).expect("bound");
+        let error = ControlSocket::bind(&state, None).expect_err("a second gateway");
         assert!(error.to_string().contains("another gateway runs with it"), "{error}");
         drop(first);
-        ControlSocket::bind(&state).expect("what it left is removed");
+        ControlSocket::bind(&state, None).expect("what it left is removed");
     }
 
     #[tokio::test]
     async fn what_is_asked_is_answered() {
         let company = Company::new("", "");
         let state = state(&company);
-        let socket = ControlSocket::bind(&state).expect("bound");
+        let socket = ControlSocket::bind(&state, None).expect("bound");
         let answered = async {
             let mut caller = socket.next().await.expect("a caller");
             assert_eq!(question(&mut caller).await.expect("a question"), Question::LoadPolicies);
@@ -184,8 +229,13 @@ mod tests {
     #[tokio::test]
     async fn a_question_without_end_is_not_read_on() {
         let (mut caller, mut gateway) = UnixStream::pair().expect("a pair");
-        caller.write_all(&[b' '; LONGEST_QUESTION as usize + 1]).await.expect("sent");
+        let talking = tokio::spawn(async move {
+            let spaces = vec![b' '; 1 << 20];
+            while caller.write_all(&spaces).await.is_ok() {}
+        });
         assert!(question(&mut gateway).await.is_err());
+        drop(gateway);
+        talking.await.expect("it was not read on");
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use crate::{
     denials::Denial,
     flows::FlowRow,
     health::Degraded,
+    table,
 };
 
 /// The gateway as it is now.
@@ -129,7 +130,7 @@ impl Status {
         });
         let rows = rows.filter(|_| self.tunnel.shards.len() > 1).collect();
         let head = ["shard", "keys", "awake", "flows", "received B", "sent B", "handed over", "dropped"];
-        table(f, "SHARDS", head, rows)
+        titled(f, "SHARDS", head, rows)
     }
 
     fn peers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,7 +144,7 @@ impl Status {
                 peer.key.clone(),
             ]
         });
-        table(f, "PEERS", ["device", "endpoint", "handshake", "received B", "sent B", "key"], rows.collect())
+        titled(f, "PEERS", ["device", "endpoint", "handshake", "received B", "sent B", "key"], rows.collect())
     }
 
     fn open(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,7 +160,7 @@ impl Status {
                 or_dash(flow.connector.as_ref()),
             ]
         });
-        table(
+        titled(
             f,
             "FLOWS",
             ["device", "user", "proto", "to", "resource", "decision", "until", "connector"],
@@ -169,7 +170,7 @@ impl Status {
 
     fn denied(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = self.denials.iter().map(|(reason, count)| [reason.clone(), count.to_string()]);
-        table(f, "DENIALS", ["reason", "count"], counts.collect())?;
+        titled(f, "DENIALS", ["reason", "count"], counts.collect())?;
         let latest = self.latest_denials.iter().rev().take(10).map(|denial| {
             [
                 denial.at.to_string(),
@@ -179,7 +180,7 @@ impl Status {
                 denial.reason.clone(),
             ]
         });
-        table(f, "LATEST DENIALS", ["at", "device", "user", "to", "why"], latest.collect())
+        titled(f, "LATEST DENIALS", ["at", "device", "user", "to", "why"], latest.collect())
     }
 
     fn links(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,7 +197,7 @@ impl Status {
             ]
         });
         let head = ["site", "connector", "", "why", "remote", "flows", "dropped", "last error"];
-        table(f, "CONNECTORS", head, rows.collect())?;
+        titled(f, "CONNECTORS", head, rows.collect())?;
         let rows = self.strangers.iter().map(|stranger| {
             [
                 or_dash(stranger.key.as_ref()),
@@ -205,14 +206,14 @@ impl Status {
                 stranger.reason.clone(),
             ]
         });
-        table(f, "LINKS TURNED AWAY", ["key", "from", "count", "why"], rows.collect())
+        titled(f, "LINKS TURNED AWAY", ["key", "from", "count", "why"], rows.collect())
     }
 
     fn knocks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = self.unknown_keys.iter().map(|knock| {
             [knock.key.clone(), knock.from.to_string(), knock.count.to_string(), knock.at.to_string()]
         });
-        table(f, "UNKNOWN KEYS", ["key", "from", "count", "last"], rows.collect())
+        titled(f, "UNKNOWN KEYS", ["key", "from", "count", "last"], rows.collect())
     }
 }
 
@@ -220,8 +221,8 @@ fn or_dash(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// Writes rows under a heading, columns as wide as they need to be; nothing if there are no rows.
-fn table<const N: usize>(
+/// Writes rows under a title; nothing if there are no rows.
+fn titled<const N: usize>(
     f: &mut fmt::Formatter<'_>,
     title: &str,
     head: [&str; N],
@@ -231,18 +232,8 @@ fn table<const N: usize>(
         return Ok(());
     }
     writeln!(f, "\n{title}")?;
-    let head = head.map(str::to_owned);
-    let widths: Vec<usize> = (0..N)
-        .map(|column| {
-            let cells = std::iter::once(&head).chain(&rows).filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
-    for row in std::iter::once(&head).chain(&rows) {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        writeln!(f, "  {}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-    }
-    Ok(())
+    let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
+    table::lines(&head, &rows).iter().try_for_each(|line| writeln!(f, "  {line}"))
 }
 
 /// A quiet gateway with one device and a connector that is away.
@@ -283,8 +274,8 @@ mod tests {
     impl Display for Shown {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             let rows = vec![["a".to_owned(), "10".to_owned()], ["longer".to_owned(), "2".to_owned()]];
-            table(f, "TITLE", ["name", "n"], rows)?;
-            table(f, "EMPTY", ["name"], Vec::new())
+            titled(f, "TITLE", ["name", "n"], rows)?;
+            titled(f, "EMPTY", ["name"], Vec::new())
         }
     }
 

@@ -3,25 +3,33 @@
 
 use std::{
     fs,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::SystemTime,
 };
 
+use arc_swap::ArcSwap;
+use control::{
+    audit::{AuditKey, Log},
+    directory::View,
+    object::{self, Body},
+    seal::Keyring,
+    store::{Commit, Lease, Loaded, Meta, Object, Op, Revision},
+};
 use policy::PolicyFile;
-use protocol::{target::Proto, time::Timestamp};
+use protocol::{id::UserId, target::Proto, time::Timestamp};
 
 use crate::{
     access::{Ask, Question, ResourceId},
-    config::{self, address},
+    books::{Books, place_of},
+    config::{self, Config, Directory, Part, Tunnel},
     policies::{self, Policies},
-    reload::Files,
     snapshot::Snapshot,
+    truth::Files,
 };
 
 /// Everything but the apps.
@@ -31,8 +39,9 @@ endpoint = "gw.example.com:51820"
 listen = ["127.0.0.1:51820"]
 private_key = "gateway.key"
 state = "state"
-directory = "directory.toml"
 namespace = "private"
+[store]
+key = "store.key"
 [policy]
 dir = "policies"
 [tunnel]
@@ -63,6 +72,8 @@ owner = "corp/alice"
 keys = ["xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="]
 "#;
 
+/// What the store in [`Company::view`] is called, for which people's keys are sealed.
+const STORE: &str = "test";
 /// A name for the one policy file there is.
 const POLICIES: &str = "policies/test.cedar";
 
@@ -88,6 +99,7 @@ impl Company {
         company.write("gateway.key", "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n");
         fs::set_permissions(company.0.join("gateway.key"), fs::Permissions::from_mode(0o600))
             .expect("private");
+        Keyring::create(&company.0.join("store.key")).expect("keys");
         company.write("doorward.toml", &format!("{CONFIG}{resources}\n"));
         company.write("directory.toml", DIRECTORY);
         company.write(POLICIES, policies);
@@ -115,23 +127,105 @@ impl Company {
     /// What the files say now, without waiting for the folder to be quiet.
     pub fn files(&self) -> Files {
         let config = config::load(&self.0.join("doorward.toml")).unwrap_or_else(|error| panic!("{error}"));
-        let directory = config::load_directory(&config.gateway.directory, &config.tunnel)
-            .unwrap_or_else(|error| panic!("{error}"));
-        let now = Timestamp::from_system(SystemTime::now());
-        let addresses = address::plan(&config, &directory, now).expect("addresses");
         let policies = Policies::parse(self.policies(), config.policy.zones.clone())
             .unwrap_or_else(|error| panic!("{error}"));
-        Files {
-            config: Arc::new(config),
-            directory: Arc::new(directory),
-            addresses: Arc::new(addresses),
-            policies,
-        }
+        Files { config: Arc::new(config), policies }
+    }
+
+    /// What fills a store with what directory.toml lists, and an address for every app.
+    pub fn fill(&self, config: &Config) -> Commit {
+        let file = self.0.join("directory.toml");
+        let text = fs::read_to_string(&file).expect("a file");
+        let listed = config::read_directory(&file, &text, &config.tunnel, &config.sites)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let keys = Keyring::read(&self.0.join("store.key")).expect("keys");
+        let seal = |user: &UserId| keys.seal(&place_of(STORE, user), &[7; 32]).into();
+        Commit { ops: listed_objects(&listed, config, &seal), ..Commit::default() }
+    }
+
+    /// A store so filled.
+    pub fn view(&self, config: &Config) -> View {
+        let revision = Revision(1);
+        let object = |op: Op| match op {
+            Op::Put { id, body, .. } => Object { id, revision, body },
+            Op::Delete { .. } => unreachable!("only puts are made"),
+        };
+        let objects = self.fill(config).ops.into_iter().map(object).collect();
+        let meta = Meta { store: STORE.into(), epoch: 1, revision, closed: Vec::new() };
+        View::new(&Loaded { meta, objects }, [])
+    }
+
+    /// An audit log in the state folder.
+    pub fn books(&self) -> Books {
+        let state = self.0.join("state");
+        let key = AuditKey::read_or_create(&state.join("audit.key")).expect("a key");
+        let (log, _) = Log::open(&state.join("audit"), "test", key, Default::default()).expect("a log");
+        let keys = Keyring::read(&self.0.join("store.key")).expect("keys");
+        Books::new(log, Arc::new(ArcSwap::from_pointee(keys)), "test".into())
     }
 
     pub fn snapshot(&self, epoch: u64) -> Arc<Snapshot> {
-        Arc::new(self.files().snapshot(epoch))
+        let files = self.files();
+        let directory = self.view(&files.config).directory().clone();
+        let engine = files.policies.engine().clone();
+        Arc::new(Snapshot::new(epoch, files.config, engine, directory, Lease::alone()))
     }
+}
+
+fn listed_objects(listed: &Directory, config: &Config, seal: &dyn Fn(&UserId) -> Arc<str>) -> Vec<Op> {
+    let at = Timestamp::MIN;
+    let disabled = || object::Disabled { at, by: "test".into(), why: None };
+    let rest = object::Rest::new;
+    let groups = listed.groups.iter().map(|group| {
+        let within = group.within.iter().cloned().collect();
+        object::Group { id: group.id.clone(), within, rest: rest() }.put()
+    });
+    let users = listed.users.iter().map(|user| {
+        object::User {
+            id: user.id.clone(),
+            audit: format!("u-{}", user.id.as_str().len()).into(),
+            key: seal(&user.id),
+            email: user.email.clone(),
+            name: None,
+            groups: user.groups.iter().cloned().collect(),
+            contract_end: user.contract_end,
+            disabled: user.disabled.then(disabled),
+            rest: rest(),
+        }
+        .put()
+    });
+    let since = |device: &config::directory::Device| device.key_since.unwrap_or(at);
+    let devices = listed.devices.iter().map(|device| {
+        let keys = device.keys.iter().map(|key| object::DeviceKey { key: *key, since: since(device) });
+        object::Device {
+            id: device.id.clone(),
+            name: device.id.clone(),
+            owner: device.owner.clone(),
+            keys: keys.collect(),
+            groups: device.groups.clone(),
+            platform: device.platform,
+            posture: device.posture.clone(),
+            disabled: None,
+            rest: rest(),
+        }
+        .put()
+    });
+    let address = |part, owner: &str, index| {
+        object::Address { part, owner: owner.to_owned(), index, freed: None, rest: rest() }.put()
+    };
+    let explicit = |part, address: Option<Ipv4Addr>| address.and_then(|v4| config.tunnel.index(part, v4));
+    let own = (Tunnel::FIRST..).zip(&listed.devices).map(|(n, device)| {
+        address(
+            object::Part::Device,
+            device.id.as_str(),
+            explicit(Part::Devices, device.address).unwrap_or(n),
+        )
+    });
+    let apps = (Tunnel::FIRST..).zip(&config.apps).map(|(n, app)| {
+        let index = explicit(Part::Apps, app.address).unwrap_or(n);
+        address(object::Part::App, app.facts.id.as_str(), index)
+    });
+    groups.chain(users).chain(devices).chain(own).chain(apps).collect()
 }
 
 /// Alice's laptop asks for a connection to a TCP app.

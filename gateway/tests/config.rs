@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gateway::config::{Config, Tunnel, load, load_directory};
+use gateway::config::{Config, load, read_directory};
 
 /// A folder with key files, since git does not keep their permissions.
 struct Folder(PathBuf);
@@ -24,6 +24,8 @@ impl Folder {
         // RFC 8410 §10.3.
         let link = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
         made.put("link.key", link, 0o600);
+        made.put("postgres.url", "postgres://doorward:secret@db.corp.example/doorward\n", 0o600);
+        made.put("nonsense.url", "db.corp.example\n", 0o600);
         made
     }
 
@@ -41,10 +43,10 @@ impl Drop for Folder {
     }
 }
 
-fn tunnel() -> Tunnel {
-    let folder = Folder::new("tunnel");
+fn whole() -> Config {
+    let folder = Folder::new("whole");
     let text = fs::read_to_string(cases().join("doorward-whole.toml")).expect("a case");
-    load(&folder.put("doorward.toml", &text, 0o644)).expect("a whole configuration").tunnel
+    load(&folder.put("doorward.toml", &text, 0o644)).expect("a whole configuration")
 }
 
 fn cases() -> PathBuf {
@@ -64,7 +66,8 @@ fn said(case: &Path) -> String {
     let folder = Folder::new(name);
     let file = folder.put(name, &fs::read_to_string(case).expect("a case"), 0o644);
     let said = if name.starts_with("directory-") {
-        match load_directory(&file, &tunnel()) {
+        let (config, text) = (whole(), fs::read_to_string(&file).expect("a case"));
+        match read_directory(&file, &text, &config.tunnel, &config.sites) {
             Ok(_) => "ok".to_owned(),
             Err(mistakes) => mistakes.to_string(),
         }

@@ -64,6 +64,8 @@ impl Machine {
 
 /// The whole of the gateway's files.
 pub struct Company {
+    /// What the gateway is called, if there are several.
+    pub name: Option<&'static str>,
     /// Where devices and connectors look for the gateway.
     pub outside: &'static str,
     /// Everybody.
@@ -128,7 +130,9 @@ const HEAD: &str = r#"
 listen = ["0.0.0.0:51820", "[::]:51820"]
 private_key = "gateway.key"
 state = "state"
-directory = "directory.toml"
+
+[store]
+key = "store.key"
 
 [policy]
 dir = "policies"
@@ -178,6 +182,7 @@ impl Company {
     pub fn new() -> Result<Self> {
         let person = |id, groups| Person { id, groups, disabled: false };
         Ok(Self {
+            name: None,
             outside: OUTSIDE,
             people: vec![person("corp/alice", vec!["corp/staff"]), person("corp/bob", vec![])],
             machines: vec![Machine::new("laptop", "corp/alice", 10)?, Machine::new("phone", "corp/bob", 11)?],
@@ -222,17 +227,16 @@ impl Company {
     }
 
     fn gateway_toml(&self) -> Result<String> {
+        let name = self.name.map(|name| format!("name = {name:?}\n")).unwrap_or_default();
         let shards = self.shards.map(|shards| format!("shards = {shards}\n")).unwrap_or_default();
-        let mut text =
-            format!("[gateway]\n{shards}endpoint = \"{}:51820\"{HEAD}{APPS}{}", self.outside, self.more);
-        for (name, pin) in &self.connectors {
-            writeln!(text, "[[connector]]\nname = {name:?}\nsite = \"fra\"\nkey = {pin:?}")?;
-        }
-        Ok(text)
+        Ok(format!("[gateway]\n{name}{shards}endpoint = \"{}:51820\"{HEAD}{APPS}{}", self.outside, self.more))
     }
 
     fn directory_toml(&self) -> Result<String> {
         let mut text = String::from("[[group]]\nid = \"corp/staff\"\n[[group]]\nid = \"corp/guests\"\n");
+        for (name, pin) in &self.connectors {
+            writeln!(text, "[[connector]]\nname = {name:?}\nsite = \"fra\"\nkey = {pin:?}")?;
+        }
         for Person { id, groups, disabled } in &self.people {
             let email = format!("{}@corp.example", id.trim_start_matches("corp/"));
             writeln!(

@@ -25,8 +25,8 @@ pub struct Connector {
     name: String,
     /// The pin the gateway knows it by.
     pub pin: String,
-    /// Where it looks for the gateway.
-    pub gateway: &'static str,
+    /// Where it looks for gateways.
+    pub gateways: Vec<&'static str>,
 }
 
 impl Connector {
@@ -35,16 +35,16 @@ impl Connector {
         let folder = host.folder().join(name);
         fs::create_dir_all(&folder)?;
         let pin = make_key(host, &folder.join("connector.key"))?;
-        Ok(Self { name: name.to_owned(), pin, gateway: OUTSIDE })
+        Ok(Self { name: name.to_owned(), pin, gateways: vec![OUTSIDE] })
     }
 
     /// Starts it towards the gateway that has `gateway_pin`, with `targets` as its own rule.
     pub fn start(&self, host: &Host, gateway_pin: &str, targets: &str) -> Result<Process> {
         let file = host.folder().join(&self.name).join("connector.toml");
+        let gateways: Vec<_> = self.gateways.iter().map(|gateway| format!("{gateway}:51821")).collect();
         let text = format!(
-            "gateways = [\"{}:51821\"]\ngateway_key = \"{gateway_pin}\"\nprivate_key = \"connector.key\"\n\
-             [targets]\nallow = {targets}\n",
-            self.gateway
+            "gateways = {gateways:?}\ngateway_key = \"{gateway_pin}\"\nprivate_key = \"connector.key\"\n\
+             [targets]\nallow = {targets}\n"
         );
         fs::write(&file, text)?;
         let mut command = product(host, "doorward-connector")?;

@@ -71,9 +71,14 @@ impl Device {
 
     /// Ends the tunnel and brings it up anew, from another port.
     pub fn reconnect(&self, gateway: &str) -> Result<()> {
-        self.quick("down")?;
-        self.quick("up")?;
+        self.restart()?;
         self.wait_until_connected(gateway)
+    }
+
+    /// The same, whether or not the gateway answers.
+    pub fn restart(&self) -> Result<()> {
+        self.quick("down")?;
+        self.quick("up").map(drop)
     }
 
     /// Sends from another address and port from now on, without telling anybody.

@@ -46,6 +46,7 @@ impl Gateway {
         let folder = host.folder().join("doorward");
         fs::create_dir_all(&folder)?;
         write_secret(&folder.join("gateway.key"), &KeyPair::fresh()?.private)?;
+        write_secret(&folder.join("store.key"), &format!("first {}\n", KeyPair::fresh()?.private))?;
         let pin = connector::make_key(host, &folder.join("link.key"))?;
         Ok(Self { folder, pin, clock: None, files: None, process: None })
     }
@@ -80,6 +81,13 @@ impl Gateway {
         })?;
         ensure!(ready, "doorward ended at once");
         Ok(())
+    }
+
+    /// Makes the store what `directory.toml` lists, and nothing else.
+    pub fn import(&self, host: &Host) -> Result<String> {
+        let file = self.folder.join("directory.toml");
+        let file = file.to_str().context("a folder with a plain name")?;
+        self.ask(host, &["admin", "import", file, "--prune", "--again"])
     }
 
     /// Starts it and waits for nothing.
@@ -117,6 +125,19 @@ impl Gateway {
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "doorward {arguments:?}: {}\n{said}", output.status);
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// `doorward admin` with these words, parted by blanks; it must succeed. What it printed.
+    pub fn admin(&self, host: &Host, words: &str) -> Result<String> {
+        self.ask(host, &admin(words))
+    }
+
+    /// The same; it must fail. What it said.
+    pub fn admin_refused(&self, host: &Host, words: &str) -> Result<String> {
+        let output = self.cli(host, &admin(words))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(1), "admin {words}: {}\n{said}", output.status);
+        Ok(said)
     }
 
     /// What `doorward status --json` says.
@@ -162,6 +183,10 @@ fn product_with(host: &Host, prefix: &Command) -> Result<Command> {
     let mut command = if sandbox::as_root() { host.command(env) } else { host.unprivileged(env) }?;
     command.args(prefix.get_args());
     Ok(command)
+}
+
+fn admin(words: &str) -> Vec<&str> {
+    ["admin"].into_iter().chain(words.split_whitespace()).collect()
 }
 
 fn find(value: &Value, name: &str) -> Option<u64> {

@@ -87,12 +87,13 @@ impl Scene {
         let mut connectors = BTreeMap::new();
         for name in plan.connectors {
             let mut connector = Connector::prepare(&world.site, name)?;
-            connector.gateway = company.outside;
+            connector.gateways = vec![company.outside];
             company.connectors.push((name.to_owned(), connector.pin.clone()));
             connectors.insert(name, (connector, None));
         }
         gateway.write(&company)?;
         gateway.start(&world.gw)?;
+        gateway.import(&world.gw)?;
         let names: Vec<_> = connectors.keys().copied().collect();
         let mut scene =
             Self { gateway, connectors, targets: plan.targets, mirror, echo, pour, company, world };
@@ -139,16 +140,22 @@ impl Scene {
         Device::up(host, &text, &machine.key, GATEWAY).context("bringing a device up")
     }
 
-    /// What `doorward device config` prints for a device.
+    /// What `doorward admin device config` prints for a device.
     pub fn device_text(&self, name: &str) -> Result<String> {
-        self.gateway.ask(&self.world.gw, &["device", "config", name])
+        self.gateway.ask(&self.world.gw, &["admin", "device", "config", name])
+    }
+
+    /// `doorward admin` with these words, parted by blanks; it must succeed. What it printed.
+    pub fn admin(&self, words: &str) -> Result<String> {
+        self.gateway.admin(&self.world.gw, words)
     }
 
     /// Changes the files and has them loaded.
     pub fn change(&mut self, edit: impl FnOnce(&mut Company) -> Result<()>) -> Result<()> {
         edit(&mut self.company)?;
         self.gateway.write(&self.company)?;
-        self.gateway.ask(&self.world.gw, &["reload"]).map(drop)
+        self.gateway.ask(&self.world.gw, &["reload"])?;
+        self.gateway.import(&self.world.gw).map(drop)
     }
 
     /// Sets the gateway's clock.

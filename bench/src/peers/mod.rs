@@ -3,7 +3,6 @@
 //! Always true: the gateway is the real program, and a device is back only when a packet it sent since the
 //! restart was answered through its tunnel.
 
-mod enrolled;
 mod rest;
 mod storm;
 mod swarm;

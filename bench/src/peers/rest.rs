@@ -1,38 +1,27 @@
-//! Devices at rest: a gateway with many enrolled is started, left alone and told to read its files again.
+//! Devices at rest: a gateway with many enrolled is started, left alone and told of one change.
 //! What a device costs is the difference to a gateway with ten, divided.
 //! Always true: nothing is asked of the gateway before its memory was read, since answers take memory too.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tests::{gateway::Gateway, world::World};
 
-use super::enrolled;
-use crate::{cpu::Watched, grid::Grid, stopwatch::Stopwatch};
+use crate::{
+    cpu::Watched,
+    enrolled::{self, Enrolled},
+    grid::Grid,
+    memory::Memory,
+    stopwatch::Stopwatch,
+};
 
 /// What the others are compared with.
 const FEW: u32 = 10;
 /// After this the start is over and done with.
 const SETTLED: Duration = Duration::from_secs(2);
-
-/// What a gateway has of the machine's memory, in bytes.
-#[derive(Debug, Clone, Copy)]
-struct Memory {
-    now: f64,
-    peak: f64,
-}
-
-impl Memory {
-    fn of(process: u32) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-        let bytes = |name: &str| -> Result<f64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such line")?;
-            let kilobytes = line.trim_matches(|c: char| !c.is_ascii_digit());
-            Ok(kilobytes.parse::<f64>()? * 1024.0)
-        };
-        Ok(Self { now: bytes("VmRSS")?, peak: bytes("VmHWM")? })
-    }
-}
 
 /// Measures gateways with each of `steps` devices for `idle` seconds.
 pub fn measure(steps: &[u32], idle: u64) -> Result<Grid> {
@@ -71,13 +60,15 @@ fn one(count: u32, seen: bool, idle: Duration, few: Option<Memory>, grid: &mut G
     let used = watched.used()? - before;
     let memory = Memory::of(process.id())?;
     let watch = Stopwatch::start();
-    gateway.ask(&world.gw, &["reload"])?;
-    let loaded = watch.until_line(&process.wait_for("gateway::reload: loaded")?)?;
+    let name = Enrolled(0).name();
+    gateway
+        .ask(&world.gw, &["admin", "device", "posture", &name, "disk_encrypted=true", "--source", "mdm"])?;
+    let changed = watch.until(Instant::now());
     thread::sleep(SETTLED);
     let after = Memory::of(process.id())?;
     let mut add = |column: &str, figure: f64| grid.add(&row, column, figure);
     let megabytes = |bytes: f64| bytes / 1e6;
-    add("directory MB", megabytes(bytes as f64));
+    add("store MB", megabytes(bytes as f64));
     add("start s", ready / 1e3);
     add("memory MB", megabytes(memory.now));
     if let Some(few) = few {
@@ -85,7 +76,7 @@ fn one(count: u32, seen: bool, idle: Duration, few: Option<Memory>, grid: &mut G
     }
     add("peak MB", megabytes(memory.peak));
     add("idle, % of a core", 100.0 * used.as_secs_f64() / idle.as_secs_f64());
-    add("reload s", loaded / 1e3);
+    add("one change ms", changed);
     add("memory after, MB", megabytes(after.now));
     Ok(memory)
 }

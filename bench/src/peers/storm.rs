@@ -7,11 +7,8 @@ use std::{collections::BTreeMap, fs, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use tests::{gateway::Gateway, host::Host, wait::eventually, world::World};
 
-use super::{
-    enrolled,
-    swarm::{self, Swarm},
-};
-use crate::{cores, cpu::Watched, figures::Table, machine, stopwatch::Stopwatch};
+use super::swarm::{self, Swarm};
+use crate::{cores, cpu::Watched, enrolled, figures::Table, machine, stopwatch::Stopwatch};
 
 /// The devices' host, by its number on the internet.
 const SWARM: u8 = 20;

@@ -23,7 +23,7 @@ use tunnel::{
     peer::{Client, ClientConfig},
 };
 
-use super::enrolled::{Enrolled, PORT};
+use crate::enrolled::{Enrolled, PORT};
 
 /// What this process opens beside a socket for each device.
 pub const OTHER_FILES: u64 = 500;

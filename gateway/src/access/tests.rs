@@ -1,5 +1,10 @@
 //! The access check over a real snapshot: who is asked about, and that nothing but a yes makes a permit.
 
+use control::{
+    directory::View,
+    store::{Boot, Lease, Loaded, Meta, Object, Op, Revision},
+};
+
 use super::*;
 use crate::testing::{Company, DIRECTORY, connect, ip};
 
@@ -180,4 +185,68 @@ fn an_app_that_moves_takes_no_old_connection_along() {
     }
     let renamed = Company::new(&RESOURCES.replace("wiki.corp", "pedia.corp"), EVERYTHING);
     assert_eq!(reasons(check_now(&renamed, &wiki())), [DenyReason::NoResource]);
+}
+
+/// H8: one lookup after another finds nothing, and each that was needed denies.
+#[test]
+fn a_lookup_that_finds_nothing_denies() {
+    let resources = format!("{RESOURCES}\n[[site]]\nname = \"fra\"\n");
+    let dev = r#"@id("dev") permit (principal in Doorward::Group::"corp/dev", action, resource);"#;
+    let company = Company::new(&resources, dev);
+    let files = company.files();
+    let objects: Vec<_> = company.fill(&files.config).ops.into_iter().map(object).collect();
+    let asks = |objects: Vec<Object>, lease: Lease, closed: &[&str]| {
+        let closed = closed.iter().map(ToString::to_string).collect();
+        let meta = Meta { store: "test".into(), epoch: 1, revision: Revision(1), closed };
+        let view = View::new(&Loaded { meta, objects }, []);
+        let engine = files.policies.engine().clone();
+        let snapshot = Snapshot::new(1, files.config.clone(), engine, view.directory().clone(), lease);
+        check(&snapshot, &desk(), Timestamp::from_millis(0))
+    };
+    assert!(matches!(asks(objects.clone(), Lease::alone(), &[]), Verdict::Allow(_)));
+    let ended = Lease::shared(std::time::Duration::ZERO, Boot::now());
+    assert_eq!(reasons(asks(objects.clone(), ended, &[])), [DenyReason::StoreLost]);
+    assert_eq!(reasons(asks(objects.clone(), Lease::alone(), &["restored"])), [DenyReason::StoreClosed]);
+    let mut needed = Vec::new();
+    for missing in &objects {
+        let rest = objects.iter().filter(|object| object.id != missing.id).cloned().collect();
+        let garbled = objects.iter().cloned().map(|object| match object.id == missing.id {
+            true => Object { body: "{}".into(), ..object },
+            false => object,
+        });
+        let without = matches!(asks(rest, Lease::alone(), &[]), Verdict::Deny(_));
+        assert_eq!(matches!(asks(garbled.collect(), Lease::alone(), &[]), Verdict::Deny(_)), without);
+        if without {
+            needed.push(missing.id.to_string());
+        }
+    }
+    needed.sort();
+    assert_eq!(needed, ["device laptop", "group corp/dev", "user corp/alice"]);
+}
+
+fn object(op: Op) -> Object {
+    match op {
+        Op::Put { id, body, .. } => Object { id, revision: Revision(1), body },
+        Op::Delete { .. } => unreachable!("only puts are made"),
+    }
+}
+
+/// H8: an evaluation that errs denies, of a permit as of a forbid.
+#[test]
+fn an_evaluation_that_errs_denies() {
+    let overflow = "9223372036854775807 + context.port == 0";
+    for errs in [
+        format!(
+            r#"@id("errs") forbid (principal, action == Doorward::Action::"connect", resource) when {{ {overflow} }};"#
+        ),
+        format!(
+            r#"@id("errs") permit (principal, action == Doorward::Action::"connect", resource) when {{ {overflow} }};"#
+        ),
+    ] {
+        let company = Company::new(RESOURCES, &[EVERYTHING, &errs].concat());
+        let reasons = reasons(check_now(&company, &desk()));
+        assert!(
+            matches!(&reasons[..], [DenyReason::Policy(Reason::Error { policy, .. })] if *policy == "errs".into())
+        );
+    }
 }

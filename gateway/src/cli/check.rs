@@ -1,12 +1,12 @@
 //! `doorward check`: everything the gateway would load, loaded and thrown away.
-//! It changes nothing, not even the addresses of new devices and apps.
+//! It changes nothing and opens no store: what is kept there is the running gateway's to check.
 
 use std::path::Path;
 
+use control::seal::Keyring;
 use policy::{Engine, PolicyFile};
 
-use super::now;
-use crate::config::{self, Config, Directory, address};
+use crate::config::{self, Config};
 
 /// What there is to say, and whether the gateway would start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,26 +17,20 @@ pub struct Checked {
     pub ok: bool,
 }
 
-/// Loads doorward.toml, and with it the directory, the policies and the kept addresses.
+/// Loads doorward.toml, and with it the policies and the keys of the store, which it does not open.
 pub fn run(file: &Path) -> Checked {
     let config = match config::load(file) {
         Ok(config) => config,
         Err(error) => return Checked { text: format!("{error}\n"), ok: false },
     };
     let mut mistakes = Vec::new();
-    let directory = config::load_directory(&config.gateway.directory, &config.tunnel);
-    let directory = directory.map_err(|error| mistakes.push(error.to_string())).ok();
-    let policies = load_policies(&config).map_err(|error| mistakes.push(error)).ok();
-    if let Some(directory) = &directory
-        && let Err(error) = address::preview(&config, directory, now())
-    {
-        mistakes.push(error.to_string());
+    if let Err(error) = Keyring::read(&config.store.key) {
+        mistakes.push(format!("{}: store.key: {error}", file.display()));
     }
-    match (directory, policies) {
-        (Some(directory), Some(policies)) if mistakes.is_empty() => {
-            Checked { text: said(&config, &directory, &policies), ok: true }
-        }
-        _ => Checked { text: format!("{}\n", mistakes.join("\n")), ok: false },
+    let policies = load_policies(&config).map_err(|error| mistakes.push(error)).ok();
+    match policies {
+        Some(policies) if mistakes.is_empty() => Checked { text: said(&config, &policies), ok: true },
+        Some(_) | None => Checked { text: format!("{}\n", mistakes.join("\n")), ok: false },
     }
 }
 
@@ -45,7 +39,7 @@ fn load_policies(config: &Config) -> Result<Engine, String> {
     Engine::load(&files, &config.policy.zones).map_err(|error| error.to_string())
 }
 
-fn said(config: &Config, directory: &Directory, policies: &Engine) -> String {
+fn said(config: &Config, policies: &Engine) -> String {
     let mut lines: Vec<String> =
         config.warnings.iter().map(|warning| format!("warning: {warning}")).collect();
     lines.extend(policies.lints().iter().map(ToString::to_string));
@@ -53,9 +47,6 @@ fn said(config: &Config, directory: &Directory, policies: &Engine) -> String {
         count(config.apps.len(), "app", "apps"),
         count(config.subnets.len(), "subnet", "subnets"),
         count(config.sites.names.len(), "site", "sites"),
-        count(config.connectors.known.len(), "connector", "connectors"),
-        count(directory.users.len(), "user", "users"),
-        count(directory.devices.len(), "device", "devices"),
         count(policies.len(), "policy", "policies"),
     ];
     lines.push(format!("ok: {}", counts.join(", ")));
@@ -86,22 +77,19 @@ mod tests {
         let checked = run(&folder.join("doorward.toml"));
         assert!(checked.ok, "{}", checked.text);
         let last = checked.text.lines().last();
-        assert_eq!(
-            last,
-            Some("ok: 0 apps, 0 subnets, 0 sites, 0 connectors, 0 users, 0 devices, 5 policies")
-        );
+        assert_eq!(last, Some("ok: 0 apps, 0 subnets, 0 sites, 5 policies"));
         assert!(!folder.join("state").exists(), "nothing is written");
         fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
-    fn mistakes_of_directory_and_policies_are_told_together() {
+    fn mistakes_of_keys_and_policies_are_told_together() {
         let folder = made("both");
-        fs::write(folder.join("directory.toml"), "[[user]]\nid = \"alice\"\n").unwrap();
+        fs::write(folder.join("store.key"), "nonsense\n").unwrap();
         fs::write(folder.join("policies/more.cedar"), "permit (principal, action, resource);\n").unwrap();
         let checked = run(&folder.join("doorward.toml"));
         assert!(!checked.ok);
-        assert!(checked.text.contains("directory.toml:2:6: user[0].id: "), "{}", checked.text);
+        assert!(checked.text.contains("store.key"), "{}", checked.text);
         assert!(checked.text.contains("more.cedar"), "{}", checked.text);
         fs::remove_dir_all(&folder).unwrap();
     }

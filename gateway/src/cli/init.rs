@@ -10,11 +10,11 @@ use std::{
 };
 
 use connector::key::LinkKeyError;
+use control::seal::{Keyring, KeyringError};
 
 use super::new_key::{self, NoKey};
 
 const DOORWARD: &str = include_str!("init/doorward.toml");
-const DIRECTORY: &str = include_str!("init/directory.toml");
 const PERMITS: &str = include_str!("init/permits.cedar");
 const GUARDS: &str = include_str!("init/guards.cedar");
 
@@ -38,6 +38,9 @@ pub enum InitError {
     /// No randomness.
     #[error(transparent)]
     NoKey(#[from] NoKey),
+    /// No key for the store.
+    #[error(transparent)]
+    NoStoreKey(#[from] KeyringError),
     /// No link key.
     #[error(transparent)]
     NoLinkKey(#[from] LinkKeyError),
@@ -64,12 +67,12 @@ pub fn run(folder: &Path) -> Result<String, InitError> {
         secret("gateway.key", format!("{}\n", gateway_key.expose())),
         secret("link.key", link_key.expose().clone()),
         open("doorward.toml", DOORWARD.replace(ULA, &prefix()?)),
-        open("directory.toml", DIRECTORY.to_owned()),
         open("policies/permits.cedar", PERMITS.to_owned()),
         open("policies/guards.cedar", GUARDS.to_owned()),
     ];
-    let existing: Vec<PathBuf> =
-        files.iter().map(|new| folder.join(new.name)).filter(|f| f.exists()).collect();
+    let store_key = folder.join("store.key");
+    let all = files.iter().map(|new| folder.join(new.name)).chain([store_key.clone()]);
+    let existing: Vec<PathBuf> = all.filter(|file| file.exists()).collect();
     if !existing.is_empty() {
         return Err(InitError::Exists(existing));
     }
@@ -79,6 +82,7 @@ pub fn run(folder: &Path) -> Result<String, InitError> {
         let file = folder.join(new.name);
         write(&file, new).map_err(|source| InitError::Write { file, source })?;
     }
+    Keyring::create(&store_key)?;
     Ok(next_steps(folder, &gateway_public.to_string(), &pin.to_string()))
 }
 
@@ -108,13 +112,15 @@ Made a configuration in {at}.
 Next:
   1. Set gateway.endpoint and dns.zones in {at}/doorward.toml.
   2. Add an app and where it stands: the file has an example of each kind.
-  3. Add people and groups to {at}/directory.toml; then, for each device,
-       doorward device config NAME --new-key --config {at}/doorward.toml
-  4. Say who may do what in {at}/policies.
-  5. doorward check --config {at}/doorward.toml
-  6. doorward gateway --config {at}/doorward.toml
+  3. Say who may do what in {at}/policies.
+  4. doorward check --config {at}/doorward.toml
+  5. doorward gateway --config {at}/doorward.toml
+  6. While it runs, with the same --config: add people (doorward admin user add), their devices
+     (doorward admin device add NAME --owner USER --new-key) and connectors
+     (doorward admin connector token SITE); `doorward admin --help` tells the rest.
 
-A connector pins the gateway's link key: gateway_key = \"{pin}\" in its connector.toml.
+A connector pins the gateway's link key: gateway_key = \"{pin}\" in its connector.toml; one that joins
+by a token does so by itself.
 "
     )
 }
@@ -124,7 +130,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::config::{load, load_directory};
+    use crate::config::load;
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("doorward-init-{}-{name}", std::process::id()));
@@ -148,10 +154,9 @@ mod tests {
         let config = load(&folder.join("doorward.toml")).unwrap_or_else(|error| panic!("{error}"));
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
         assert!(said.contains(&config.gateway.public_key().to_string()), "{said}");
-        assert!(said.contains(&config.connectors.listener.as_ref().unwrap().pin.to_string()), "{said}");
+        assert!(said.contains(&config.links.as_ref().unwrap().pin.to_string()), "{said}");
         assert_ne!(config.tunnel.v6().to_string(), ULA);
-        load_directory(&config.gateway.directory, &config.tunnel).unwrap_or_else(|error| panic!("{error}"));
-        for key in ["gateway.key", "link.key"] {
+        for key in ["gateway.key", "link.key", "store.key"] {
             assert_eq!(fs::metadata(folder.join(key)).unwrap().permissions().mode() & 0o777, 0o600);
         }
         fs::remove_dir_all(&folder).unwrap();
@@ -161,16 +166,11 @@ mod tests {
     fn the_examples_in_it_load_too() {
         let folder = folder("examples");
         run(&folder).unwrap();
-        for name in ["doorward.toml", "directory.toml"] {
-            let text = fs::read_to_string(folder.join(name)).unwrap();
-            fs::write(folder.join(name), with_examples(&text)).unwrap();
-        }
+        let text = fs::read_to_string(folder.join("doorward.toml")).unwrap();
+        fs::write(folder.join("doorward.toml"), with_examples(&text)).unwrap();
         let config = load(&folder.join("doorward.toml")).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((config.apps.len(), config.subnets.len()), (2, 1));
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
-        let directory = load_directory(&config.gateway.directory, &config.tunnel);
-        let directory = directory.unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!((directory.users.len(), directory.devices.len()), (1, 1));
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -1,32 +1,24 @@
-//! `[connectors]`: where connectors dial in; and every `[[connector]]` that may.
+//! `[connectors]`: where connectors dial in. Which of them may link stands in the store.
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use protocol::{
     config::{Secret, Section},
-    id::{ConnectorId, SiteId},
     key::LinkPin,
+    target::Target,
 };
 
 use super::{
     gateway::{Gateway, read_listen},
     key_file,
-    site::Sites,
-    unique::Unique,
 };
-
-/// Everything about connectors.
-#[derive(Debug)]
-pub struct Connectors {
-    /// `[connectors]`; always there if a connector is.
-    pub listener: Option<LinkListener>,
-    /// Every `[[connector]]`, in the order of the file.
-    pub known: Vec<Connector>,
-}
 
 /// `[connectors]`.
 #[derive(Debug)]
 pub struct LinkListener {
+    /// What connectors dial, if that is not the host of `gateway.endpoint` with the first port of `listen`;
+    /// told to those who join.
+    pub endpoint: Option<Target>,
     /// Where connectors dial in; never empty.
     pub listen: Vec<SocketAddr>,
     /// PEM, PKCS #8, Ed25519.
@@ -37,29 +29,14 @@ pub struct LinkListener {
     pub pin: LinkPin,
 }
 
-/// `[[connector]]`: an agent that may dial in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Connector {
-    /// Its name.
-    pub id: ConnectorId,
-    /// Where it stands; never `local`.
-    pub site: SiteId,
-    /// Its key.
-    pub pin: LinkPin,
-}
-
-pub(super) fn read(s: &mut Section<'_>, gateway: Option<&Gateway>, sites: &Sites) -> Connectors {
+/// Reads `[connectors]`; `gateway` has taken its addresses before.
+pub(super) fn read(s: &mut Section<'_>, gateway: Option<&Gateway>) -> Option<LinkListener> {
     let taken = gateway.map_or(&[][..], |gateway| &gateway.listen);
-    let listener = s.optional_section("connectors", |s| read_listener(s, taken));
-    let (mut names, mut pins) = (Unique::default(), Unique::default());
-    let known = s.sections("connector", |s| read_one(s, sites, &mut names, &mut pins));
-    if s.has("connector") && !s.has("connectors") && !s.is_empty_list("connector") {
-        s.mistake("connector", "a [[connector]] needs a [connectors] section that says where it dials in");
-    }
-    Connectors { listener, known }
+    s.optional_section("connectors", |s| read_listener(s, taken))
 }
 
 fn read_listener(s: &mut Section<'_>, taken: &[SocketAddr]) -> Option<LinkListener> {
+    let endpoint = s.optional_text("endpoint");
     let listen = read_listen(s, r#"["0.0.0.0:51821", "[::]:51821"]"#);
     if let Some(both) = listen.iter().flatten().find(|address| taken.contains(address)) {
         s.mistake("listen", format!("{both} is WireGuard's already, in gateway.listen"));
@@ -69,26 +46,5 @@ fn read_listener(s: &mut Section<'_>, taken: &[SocketAddr]) -> Option<LinkListen
         Some((file, key))
     });
     let (private_key_file, (private_key, pin)) = key?;
-    Some(LinkListener { listen: listen?, private_key, private_key_file, pin })
-}
-
-fn read_one(
-    s: &mut Section<'_>,
-    sites: &Sites,
-    names: &mut Unique<ConnectorId>,
-    pins: &mut Unique<LinkPin>,
-) -> Option<Connector> {
-    let id: Option<ConnectorId> = s.text("name");
-    if let Some(id) = &id {
-        names.claim(s, "name", id.clone());
-    }
-    let site: Option<SiteId> = sites.take(s);
-    if site.as_ref().is_some_and(SiteId::is_local) {
-        s.mistake("site", "the gateway itself dials at \"local\": no connector stands there");
-    }
-    let pin: Option<LinkPin> = s.text("key");
-    if let Some(pin) = pin {
-        pins.claim(s, "key", pin);
-    }
-    Some(Connector { id: id?, site: site?, pin: pin? })
+    Some(LinkListener { endpoint, listen: listen?, private_key, private_key_file, pin })
 }

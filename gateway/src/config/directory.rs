@@ -1,61 +1,51 @@
-//! directory.toml: people, their groups and their devices, until they come from a provider.
-//! Always true: every group a person is in is there with its ancestors; every device has a known
-//! owner and keys that no other device has.
+//! directory.toml: people, groups, devices and connectors as a file lists them, to be imported.
+//! It imports nothing. Always true: every group a person is in is listed; every device has a listed
+//! owner and keys that no other device has; every connector stands at a site of doorward.toml.
 
+mod connector;
 mod device;
 mod group;
 mod user;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::Ipv4Addr,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::Path};
 
-use policy::facts::{Device, User};
 use protocol::{
-    config::Section,
-    id::{DeviceId, UserId},
-    key::WgKey,
+    config::{Mistakes, Section},
+    id::UserId,
 };
 
-use super::{LoadError, Tunnel, read_text};
+pub use self::{
+    connector::Connector,
+    device::{Device, Version},
+    group::Group,
+    user::{Email, User},
+};
+use super::{Sites, Tunnel};
 
-/// Everything directory.toml says.
+/// Everything directory.toml lists, in the order of the file.
 #[derive(Debug)]
 pub struct Directory {
-    /// Those who may come in; groups closed over nesting.
-    pub users: HashMap<UserId, Arc<User>>,
-    /// Those who may not, kept so that a refusal can say so.
-    pub disabled: BTreeSet<UserId>,
-    /// Every device, also of disabled people.
-    pub devices: HashMap<DeviceId, Arc<DeviceRecord>>,
+    /// Every `[[group]]`.
+    pub groups: Vec<Group>,
+    /// Every `[[user]]`.
+    pub users: Vec<User>,
+    /// Every `[[device]]`.
+    pub devices: Vec<Device>,
+    /// Every `[[connector]]`.
+    pub connectors: Vec<Connector>,
 }
 
-/// A device and what the gateway alone needs to know of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceRecord {
-    /// What policies see.
-    pub facts: Arc<Device>,
-    /// One, or two while rotating.
-    pub keys: Vec<WgKey>,
-    /// Its tunnel address, if the operator chose one.
-    pub address: Option<Ipv4Addr>,
+/// Reads the text of a directory.toml, called `file` in mistakes; `tunnel` is what explicit addresses
+/// must lie in, `sites` where connectors may stand.
+pub fn read(file: &Path, text: &str, tunnel: &Tunnel, sites: &Sites) -> Result<Directory, Mistakes> {
+    protocol::config::read(file, text, |s| Some(walk(s, tunnel, sites)))
 }
 
-/// Reads directory.toml; `tunnel` is what explicit addresses must lie in.
-pub fn load(file: &Path, tunnel: &Tunnel) -> Result<Directory, LoadError> {
-    let text = read_text(file)?;
-    Ok(protocol::config::read(file, &text, |s| Some(walk(s, tunnel)))?)
-}
-
-pub(super) fn walk(s: &mut Section<'_>, tunnel: &Tunnel) -> Directory {
-    let groups = group::read(s);
-    let (users, disabled) = user::read(s, &groups);
-    let devices = device::read(s, tunnel, |owner| {
-        let user = users.get_key_value(owner).map(|(id, _)| id);
-        user.or_else(|| disabled.get(owner)).cloned()
-    });
-    Directory { users, disabled, devices }
+pub(super) fn walk(s: &mut Section<'_>, tunnel: &Tunnel, sites: &Sites) -> Directory {
+    let (known, groups) = group::read(s);
+    let users = user::read(s, &known);
+    let known: BTreeSet<&UserId> = users.iter().map(|user| &user.id).collect();
+    let devices = device::read(s, tunnel, |owner| known.contains(owner));
+    let connectors = connector::read(s, sites);
+    Directory { groups, users, devices, connectors }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::{AppKind, AppSpec, Config, PathMode};
+use super::{AppKind, AppSpec, Audit, Config, Database, PathMode, Store};
 
 /// A text that grows by sections and keys.
 #[derive(Default)]
@@ -47,8 +47,24 @@ pub(super) fn text(config: &Config) -> String {
     let mut out = Toml::default();
     gateway(&mut out, config);
     places(&mut out, config);
+    resources(&mut out, config);
+    out.0
+}
+
+/// What gateways that share a store should have alike: what decisions and routes follow from.
+pub(super) fn shared(config: &Config) -> String {
+    let mut out = Toml::default();
+    out.text("v4", config.tunnel.v4());
+    out.text("v6", config.tunnel.v6());
+    out.texts("zones", &config.dns.zones);
+    out.texts("sites", &config.sites.names);
+    resources(&mut out, config);
+    out.0
+}
+
+fn resources(out: &mut Toml, config: &Config) {
     for app in &config.apps {
-        one_app(&mut out, app);
+        one_app(out, app);
     }
     for subnet in &config.subnets {
         out.section("[[subnet]]");
@@ -58,7 +74,6 @@ pub(super) fn text(config: &Config) -> String {
         out.key("sensitivity", subnet.sensitivity);
         out.texts("groups", &subnet.groups);
     }
-    out.0
 }
 
 fn gateway(out: &mut Toml, config: &Config) {
@@ -68,7 +83,10 @@ fn gateway(out: &mut Toml, config: &Config) {
     out.texts("listen", &gateway.listen);
     out.secret("private_key", &gateway.private_key_file);
     out.text("state", gateway.state.display());
-    out.text("directory", gateway.directory.display());
+    out.text("name", &gateway.name);
+    if let Some(admins) = &gateway.admins {
+        out.text("admins", admins);
+    }
     out.text("namespace", gateway.namespace.as_str());
     if let Some(shards) = gateway.shards {
         out.key("shards", shards);
@@ -77,6 +95,8 @@ fn gateway(out: &mut Toml, config: &Config) {
         out.section("[health]");
         out.texts("listen", &health.listen);
     }
+    store(out, &config.store);
+    audit(out, &config.audit);
     out.section("[policy]");
     out.text("dir", policy.dir.display());
     out.key("watch", policy.watch);
@@ -97,9 +117,41 @@ fn gateway(out: &mut Toml, config: &Config) {
     }
 }
 
+fn store(out: &mut Toml, store: &Store) {
+    out.section("[store]");
+    out.secret("key", &store.key);
+    match &store.database {
+        Database::Own(file) => out.line(format_args!("# {}", file.display())),
+        Database::Shared(shared) => {
+            out.section("[store.postgres]");
+            out.secret("url", &shared.url_file);
+            if let Some(ca) = &shared.ca {
+                out.text("ca", ca.display());
+            }
+            out.text("lease", format_args!("{}s", shared.lease.as_secs()));
+        }
+    }
+}
+
+fn audit(out: &mut Toml, audit: &Audit) {
+    out.section("[audit]");
+    if let Some(keep) = audit.keep_for {
+        out.text("keep_for", format_args!("{}s", keep.as_secs()));
+    }
+    if let Some(otlp) = &audit.otlp {
+        out.text("otlp", &otlp.endpoint);
+        if let Some(ca) = &otlp.ca {
+            out.text("otlp_ca", ca.display());
+        }
+    }
+}
+
 fn places(out: &mut Toml, config: &Config) {
-    if let Some(listener) = &config.connectors.listener {
+    if let Some(listener) = &config.links {
         out.section("[connectors]");
+        if let Some(endpoint) = &listener.endpoint {
+            out.text("endpoint", endpoint);
+        }
         out.texts("listen", &listener.listen);
         out.secret("private_key", &listener.private_key_file);
     }
@@ -110,12 +162,6 @@ fn places(out: &mut Toml, config: &Config) {
     if let Some(rules) = &config.sites.local {
         out.section("[local]");
         out.texts("allow", &rules.allow);
-    }
-    for connector in &config.connectors.known {
-        out.section("[[connector]]");
-        out.text("name", &connector.id);
-        out.text("site", &connector.site);
-        out.text("key", connector.pin);
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use protocol::config::Mistakes;
 
-use super::{Tunnel, directory, walk};
+use super::{Sites, Tunnel, directory, walk};
 
 #[path = "../../../fuzz/places.rs"]
 mod places;
@@ -52,13 +52,16 @@ pub fn directory_toml(bytes: &[u8]) {
     let Some(text) = harmless(bytes) else { return };
     let (v4, v6) = ("100.64.0.0/16", "fd00:d00:d00::/48");
     let tunnel = Tunnel::new(v4.parse().expect("a network"), v6.parse().expect("a network"));
-    match protocol::config::read(Path::new("directory.toml"), text, |s| Some(directory::walk(s, &tunnel))) {
+    let sites = Sites { names: ["fra".parse().expect("a name")].into(), local: None };
+    match protocol::config::read(Path::new("directory.toml"), text, |s| {
+        Some(directory::walk(s, &tunnel, &sites))
+    }) {
         Ok(directory) => {
-            for device in directory.devices.values() {
-                let owner = &device.facts.owner;
-                assert!(directory.users.contains_key(owner) ^ directory.disabled.contains(owner), "{owner}");
+            for device in &directory.devices {
+                assert!(directory.users.iter().any(|user| user.id == device.owner), "{device:?}");
                 assert!((1..=2).contains(&device.keys.len()), "{device:?}");
             }
+            assert!(directory.connectors.iter().all(|connector| sites.names.contains(&connector.site)));
         }
         Err(mistakes) => mistakes_are_in(text, &mistakes),
     }

@@ -8,6 +8,7 @@ use std::{
 
 use protocol::{
     config::{Secret, Section},
+    id::GatewayId,
     key::WgKey,
     target::Target,
 };
@@ -26,10 +27,12 @@ pub struct Gateway {
     pub private_key: Secret<[u8; 32]>,
     /// Where that key was read.
     pub private_key_file: PathBuf,
-    /// Folder of the control socket and the allocated addresses.
+    /// Which of the gateways that share a store this is.
+    pub name: GatewayId,
+    /// Folder of the control socket, the store unless it is elsewhere, and the audit log.
     pub state: PathBuf,
-    /// directory.toml.
-    pub directory: PathBuf,
+    /// The Unix group whose members may open the control socket; what they may do there, policies say.
+    pub admins: Option<String>,
     /// In which network namespace the tunnel ends.
     pub namespace: Namespace,
     /// Data-plane threads, if they are given.
@@ -86,7 +89,8 @@ pub(super) fn read(s: &mut Section<'_>) -> Option<Gateway> {
         Some((file, key))
     });
     let state = s.path("state");
-    let directory = s.path("directory");
+    let name = s.optional_text("name").unwrap_or_else(|| "gateway".parse().expect("a plain name"));
+    let admins = s.optional_text("admins");
     let namespace = s.optional_choice("namespace", &NAMESPACES).unwrap_or(Namespace::Private);
     let shards = s.optional_int("shards", 1..=MAX_SHARDS).and_then(NonZeroU8::new);
     let (private_key_file, private_key) = key?;
@@ -95,8 +99,9 @@ pub(super) fn read(s: &mut Section<'_>) -> Option<Gateway> {
         listen: listen?,
         private_key,
         private_key_file,
+        name,
         state: state?,
-        directory: directory?,
+        admins,
         namespace,
         shards,
     })

@@ -75,6 +75,16 @@ pub(super) fn link(file: &Path) -> Result<(Secret<String>, LinkPin), KeyFileErro
     Ok((pem, pin))
 }
 
+/// Reads the URL of a database, which may hold a password.
+pub(super) fn url(file: &Path) -> Result<Secret<String>, KeyFileError> {
+    let text = read(file, "write postgres://USER:PASSWORD@HOST/DATABASE into it")?;
+    let url = text.expose().trim();
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(content(file, "the URL of a PostgreSQL: postgres://USER:PASSWORD@HOST/DATABASE"));
+    }
+    Ok(Secret::new(url.to_owned()))
+}
+
 fn content(file: &Path, what: &'static str) -> KeyFileError {
     KeyFileError::Content { file: file.to_owned(), what }
 }

@@ -1,10 +1,10 @@
-//! doorward.toml and directory.toml: from what an operator wrote to values that cannot be wrong.
+//! doorward.toml, and directory.toml to import: from what an operator wrote to values that cannot be wrong.
 //! It reads these files, and the key files and policy texts they name; it starts nothing.
 //! Always true: a [`Config`] or [`Directory`] has passed every check, references included; what is
 //! merely doubtful stands in [`Config::warnings`]; no secret is printed.
 
-pub mod address;
 mod app;
+mod audit;
 mod connector;
 mod device;
 pub mod directory;
@@ -18,6 +18,7 @@ mod key_file;
 mod local;
 mod policy;
 mod site;
+mod store;
 mod subnet;
 mod text;
 mod tunnel;
@@ -34,14 +35,16 @@ use protocol::config::{Mistake, Mistakes, Section};
 
 pub use self::{
     app::{AppKind, AppSpec, ExactTarget, HttpSpec, IdentityHeaders, PathMode, TcpSpec},
-    connector::{Connector, Connectors, LinkListener},
+    audit::{Audit, Otlp},
+    connector::LinkListener,
     device::Devices,
-    directory::{DeviceRecord, Directory, load as load_directory},
+    directory::{Directory, read as read_directory},
     dns::Dns,
     gateway::{Gateway, MAX_SHARDS, Namespace},
     health::Health,
     policy::Policies,
     site::Sites,
+    store::{Database, Shared, Store},
     tunnel::{Part, Tunnel},
 };
 
@@ -62,8 +65,12 @@ pub struct Config {
     pub devices: Devices,
     /// Every `[[site]]`, and `[local]`.
     pub sites: Sites,
-    /// `[connectors]` and every `[[connector]]`.
-    pub connectors: Connectors,
+    /// `[connectors]`; without it no connector links.
+    pub links: Option<LinkListener>,
+    /// `[store]`.
+    pub store: Store,
+    /// `[audit]`.
+    pub audit: Audit,
     /// Every `[[app]]`, in the order of the file.
     pub apps: Vec<Arc<AppSpec>>,
     /// Every `[[subnet]]`, in the order of the file.
@@ -76,6 +83,11 @@ impl Config {
     /// What is in force, as TOML, with secrets hidden.
     pub fn effective(&self) -> String {
         effective::text(self)
+    }
+
+    /// What gateways that share a store should have alike, as text to be compared.
+    pub fn shared_part(&self) -> String {
+        effective::shared(self)
     }
 
     /// Addresses by which an app is reached around its name; see [`ExactTarget`].
@@ -127,14 +139,20 @@ fn read_text(file: &Path) -> Result<String, LoadError> {
 
 /// Reads every section before it looks at any result, so that all mistakes are seen.
 fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
-    let gateway = s.section("gateway", gateway::read);
+    let mut has_name = false;
+    let gateway = s.section("gateway", |s| {
+        has_name = s.has("name");
+        gateway::read(s)
+    });
+    let store = s.section("store", |s| store::read(s, gateway.as_ref(), has_name));
+    let audit = audit::read(s);
     let health = health::read(s, warnings);
     let policy = s.section("policy", policy::read);
     let tunnel = s.section("tunnel", tunnel::read);
     let dns = s.section("dns", |s| dns::read(s, tunnel.as_ref()));
     let devices = device::read(s, gateway.as_ref(), tunnel.as_ref(), warnings);
     let sites = site::read(s);
-    let connectors = connector::read(s, gateway.as_ref(), &sites);
+    let links = connector::read(s, gateway.as_ref());
     let apps =
         app::read(s, &app::Around { sites: &sites, dns: dns.as_ref(), tunnel: tunnel.as_ref() }, warnings);
     let subnets = subnet::read(
@@ -145,7 +163,6 @@ fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
     site::warn(
         s,
         &sites,
-        &connectors,
         apps.iter().map(|app| &app.facts.site).chain(subnets.iter().map(|net| &net.site)),
         warnings,
     );
@@ -157,7 +174,9 @@ fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
         dns: dns?,
         devices,
         sites,
-        connectors,
+        links,
+        store: store?,
+        audit,
         apps,
         subnets,
         warnings: Vec::new(),

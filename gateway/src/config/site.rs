@@ -8,7 +8,7 @@ use protocol::{
     target::TargetRules,
 };
 
-use super::{connector::Connectors, local, unique::Unique};
+use super::{local, unique::Unique};
 
 /// Where apps and subnets may stand.
 #[derive(Debug)]
@@ -57,23 +57,14 @@ pub(super) fn read(s: &mut Section<'_>) -> Sites {
     Sites { names: names.into_iter().collect(), local }
 }
 
-/// Sites that nothing reaches, or that reach nothing.
+/// A site that reaches nothing.
 pub(super) fn warn<'a>(
     s: &Section<'_>,
     sites: &Sites,
-    connectors: &Connectors,
-    used: impl Iterator<Item = &'a SiteId>,
+    used: impl IntoIterator<Item = &'a SiteId>,
     warnings: &mut Vec<Mistake>,
 ) {
-    let used: BTreeSet<&SiteId> = used.collect();
-    for site in used.iter().filter(|site| sites.names.contains(**site)) {
-        if connectors.known.iter().all(|connector| connector.site != **site) {
-            warnings.push(
-                s.at("site", format!("no [[connector]] stands at \"{site}\": nothing there can be reached")),
-            );
-        }
-    }
-    if sites.local.is_some() && !used.iter().any(|site| site.is_local()) {
+    if sites.local.is_some() && !used.into_iter().any(SiteId::is_local) {
         warnings.push(s.at("local", "nothing stands at site \"local\": this section has no effect"));
     }
 }

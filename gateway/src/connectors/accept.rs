@@ -1,5 +1,5 @@
 //! Takes connections of connectors: handshake, greeting, admission, and then the control stream.
-//! It opens no flow.
+//! It opens no flow; who joins is handed on.
 //! Always true: before admission a connection costs one of a bounded number of places for a bounded
 //! time; a key that is in use by a process that answers is not given to another.
 
@@ -19,14 +19,14 @@ use connector::{
 };
 use protocol::{
     id::ConnectorId,
-    key::LinkPin,
-    link::{DATAGRAMS, Frame, Hello, LinkEnd},
+    join,
+    link::{self, DATAGRAMS, Frame, Hello, LinkEnd},
     time::Timestamp,
 };
 use quinn::{Connection, ConnectionError, Endpoint, Incoming, ReadError, RecvStream, SendStream};
 use tokio::{
     sync::{
-        Semaphore,
+        OwnedSemaphorePermit, Semaphore,
         mpsc::{self, error::TrySendError},
     },
     time::timeout,
@@ -79,10 +79,7 @@ pub(super) async fn run(inner: Arc<Inner>, endpoint: Endpoint) {
         let inner = inner.clone();
         inner.clone().tasks.spawn(async move {
             let stopped = inner.stopped.clone();
-            let arrival = arrive(&inner, incoming);
-            let Some(Some(arrived)) = stopped.run_until_cancelled(arrival).await else { return };
-            drop(place);
-            stopped.run_until_cancelled(attend(&inner, arrived)).await;
+            stopped.run_until_cancelled(serve(&inner, incoming, place)).await;
         });
     }
 }
@@ -106,20 +103,31 @@ struct Control {
     frames: FrameReader,
 }
 
-/// Brings a connection to admission, or turns it away.
-async fn arrive(inner: &Inner, incoming: Incoming) -> Option<Arrived> {
+/// Brings a connection to admission and to its end, or turns it away. Who joins keeps the place.
+async fn serve(inner: &Inner, incoming: Incoming, place: OwnedSemaphorePermit) {
     let remote = incoming.remote_address();
-    let arrival = async {
-        let connection = handshake(inner, incoming).await.map_err(|reason| (None, reason))?;
-        greet(inner, &connection).await.map_err(|(end, reason)| {
+    let turned_away = |key, reason| {
+        inner.table().strangers.turned_away(key, remote, reason, Instant::now());
+    };
+    let connection = match handshake(inner, incoming).await {
+        Ok(connection) => connection,
+        Err(reason) => return turned_away(None, reason),
+    };
+    let arrived = match server::words(&connection).as_deref() {
+        Some(link::ALPN) => greet(inner, &connection).await,
+        Some(join::ALPN) => return super::join::serve(inner, &connection).await,
+        _ => Err((LinkEnd::Protocol, "it wants to speak other words".to_owned())),
+    };
+    match arrived {
+        Ok(arrived) => {
+            drop(place);
+            attend(inner, arrived).await;
+        }
+        Err((end, reason)) => {
             connection.close(end.code().into(), b"");
-            (pin_of_peer(&connection), reason)
-        })
-    };
-    let turned_away = |(key, reason): &(Option<LinkPin>, String)| {
-        inner.table().strangers.turned_away(*key, remote, reason.clone(), Instant::now());
-    };
-    arrival.await.inspect_err(turned_away).ok()
+            turned_away(pin_of_peer(&connection), reason);
+        }
+    }
 }
 
 async fn handshake(inner: &Inner, incoming: Incoming) -> Result<Connection, String> {

@@ -6,8 +6,10 @@
 mod accept;
 mod datagrams;
 mod health;
+mod join;
 mod open;
 mod server;
+mod sources;
 mod status;
 mod strangers;
 mod stream;
@@ -32,14 +34,15 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::table::Table;
 pub use self::{
     datagrams::{LinkDatagrams, Told},
+    join::{NotJoined, Redeem},
     open::OpenError,
     status::ConnectorStatus,
     strangers::Stranger,
     stream::LinkStream,
 };
+use self::{join::Joins, table::Table};
 
 /// How long a drain waits for flows to end; by then the side of the devices has had its time.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -82,6 +85,7 @@ impl fmt::Debug for Registry {
 
 struct Inner {
     table: Mutex<Table>,
+    joins: Joins,
     instance: [u8; 16],
     server: ServerConfig,
     endpoints: Vec<Endpoint>,
@@ -110,6 +114,7 @@ impl Registry {
         SystemRandom::new().fill(&mut instance).expect("the system gives randomness");
         let inner = Arc::new(Inner {
             table: Mutex::new(Table::default()),
+            joins: Joins::default(),
             instance,
             server: config,
             endpoints,
@@ -126,6 +131,16 @@ impl Registry {
     /// Who may connect from now on. A connector that is gone, or has another key or site, is cut.
     pub fn configure(&self, allowed: Vec<ConnectorSpec>) {
         self.inner.table().configure(allowed);
+    }
+
+    /// Who lets connectors join; until it is told, none joins.
+    pub fn redeem_with(&self, redeemer: Arc<dyn Redeem>) {
+        self.inner.joins.redeem_with(redeemer);
+    }
+
+    /// How many have joined, how many were refused, and how many sources of failures were forgotten early.
+    pub fn joins(&self) -> [(&'static str, u64); 3] {
+        self.inner.joins.counters()
     }
 
     /// Opens a TCP connection to `target` through a connector of `site`; `flow` is its number in both logs.

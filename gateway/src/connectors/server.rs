@@ -19,10 +19,11 @@ use connector::{
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
-use protocol::{key::LinkPin, link::ALPN};
+use protocol::{join, key::LinkPin, link};
 use quinn::{
     Connecting, Connection, ConnectionError, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
-    Incoming, ServerConfig, crypto::rustls::QuicServerConfig,
+    Incoming, ServerConfig,
+    crypto::rustls::{HandshakeData, QuicServerConfig},
 };
 use ring::{
     hmac::{self, HMAC_SHA256},
@@ -39,7 +40,7 @@ use rustls::{
     },
 };
 
-/// A connector opens its control stream and nothing else.
+/// A connector opens its control stream and nothing else; one that joins, that of its request.
 const STREAMS_OF_CONNECTOR: u32 = 1;
 /// Handshakes that may wait to be looked at.
 const MAX_WAITING: usize = 1024;
@@ -54,7 +55,7 @@ pub(super) fn config(key: &LinkKey) -> Result<ServerConfig, Error> {
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(AnyLinkKey { provider }))
         .with_single_cert(vec![certificate], private)?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.alpn_protocols = vec![link::ALPN.to_vec(), join::ALPN.to_vec()];
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     tls.send_tls13_tickets = 0;
     tls.max_early_data_size = 0;
@@ -112,6 +113,11 @@ impl ConnectionIdGenerator for RandomIds {
     fn cid_lifetime(&self) -> Option<Duration> {
         None
     }
+}
+
+/// Which words the other end of a connection wants to speak, by their ALPN name.
+pub(super) fn words(connection: &Connection) -> Option<Vec<u8>> {
+    connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
 }
 
 /// The key that the other end of a connection has proven.

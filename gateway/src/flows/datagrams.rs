@@ -42,7 +42,7 @@ impl Shell {
     }
 
     async fn datagrams(&self, flow: &Flow, asked: Asked, mut inbox: Inbox, row: &table::Row) {
-        let (allowed, _guard) = match decide::decide(&self.0.live, flow, &asked, row.cut()) {
+        let (allowed, _guard) = match decide::decide(&self.0.live, &self.0.books, flow, &asked, row.cut()) {
             Ok(allowed) => allowed,
             Err(denied) => return self.refuse_for(flow, &asked.resource, &denied).await,
         };
@@ -95,6 +95,8 @@ impl Shell {
             upstream.conclude();
         }
         let why = row.cut().why().map(Denied::to_string);
+        let how = why.as_deref().unwrap_or(ended.how.as_str());
+        self.0.books.ended(&self.0.books.id_of(flow.id), how, ended.up, ended.down);
         tracing::info!(target: "flow", flow = flow.id.0, device = %flow.device, proto = %flow.proto,
             to = %flow.key.target, end = ended.how.as_str(), up = ended.up, down = ended.down,
             dropped = ended.dropped, why, "flow ended");

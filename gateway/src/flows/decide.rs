@@ -8,6 +8,7 @@ use protocol::{target::Target, time::Timestamp};
 use super::Flow;
 use crate::{
     access::{Allowed, Ask, Denied, DenyReason, Question, ResourceId, Verdict},
+    books::Books,
     denials::{Denial, Denials},
     live::{Cut, Live, LiveGuard},
 };
@@ -34,22 +35,26 @@ impl Asked {
 /// Registers and decides; the guard keeps the flow registered.
 pub(super) fn decide(
     live: &Live,
+    books: &Books,
     flow: &Flow,
     asked: &Asked,
     cut: &Cut,
 ) -> Result<(Allowed, LiveGuard), Denied> {
     let started = Instant::now();
-    let (verdict, guard) = live.decide(asked.question.clone(), cut);
+    let (verdict, guard, snapshot) = live.decide_by(asked.question.clone(), cut);
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let request_id = books.id_of(flow.id);
     match verdict {
         Verdict::Allow(allowed) => {
-            tracing::info!(target: "decision", flow = flow.id.0, user = %allowed.user.id, device = %flow.device,
+            books.allowed(&snapshot, &asked.question, &request_id, &allowed);
+            tracing::info!(target: "decision", flow = flow.id.0, request_id, user = %allowed.user.id, device = %flow.device,
                 resource = %asked.resource, proto = %flow.proto, to = %flow.key.target, decision = "allow",
                 policies = allowed.policies.join(","), until = allowed.until.map(|until| until.to_string()), micros);
             Ok((allowed, guard))
         }
         Verdict::Deny(denied) => {
-            tracing::info!(target: "decision", flow = flow.id.0, user = denied.user.as_ref().map(|user| user.as_str()),
+            books.denied(&snapshot, &asked.question, &request_id, &denied);
+            tracing::info!(target: "decision", flow = flow.id.0, request_id, user = denied.user.as_ref().map(|user| user.as_str()),
                 device = %flow.device, resource = %asked.resource, proto = %flow.proto, to = %flow.key.target, decision = "deny",
                 reason = %denied, until = denied.until.map(|until| until.to_string()), micros);
             Err(denied)

@@ -28,6 +28,7 @@ pub use self::{accept::accept_all, pending::Pending, table::FlowRow};
 use self::{decide::Asked, table::Flows};
 use crate::{
     access::{self, Denied, DenyReason, ResourceId},
+    books::Books,
     connectors::OpenError,
     datagrams::Rooms,
     dataplane::{Command, DataPlane},
@@ -77,6 +78,8 @@ pub struct Parts {
     pub pending: Pending,
     /// Counted denials.
     pub denials: Denials,
+    /// The audit log.
+    pub books: Books,
     /// Devices that do not read.
     pub stalls: Stalls<DeviceId>,
     /// The budget of descriptors.
@@ -222,7 +225,7 @@ impl Shell {
         let Some(_socket) = self.0.descriptors.take(SOCKET) else {
             return self.refuse(flow, &Denied::because(DenyReason::Exhausted)).await;
         };
-        let (allowed, _guard) = match decide::decide(&self.0.live, flow, &asked, row.cut()) {
+        let (allowed, _guard) = match decide::decide(&self.0.live, &self.0.books, flow, &asked, row.cut()) {
             Ok(decided) => decided,
             Err(denied) => return self.refuse_for(flow, &asked.resource, &denied).await,
         };
@@ -276,6 +279,8 @@ impl Shell {
             }
         }
         let why = row.cut().why().map(Denied::to_string);
+        let how = why.as_deref().unwrap_or(ended.how.as_str());
+        self.0.books.ended(&self.0.books.id_of(flow.id), how, ended.up, ended.down);
         tracing::info!(target: "flow", flow = flow.id.0, device = %flow.device, to = %flow.key.target,
             end = ended.how.as_str(), up = ended.up, down = ended.down, why, "flow ended");
     }

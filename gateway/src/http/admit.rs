@@ -37,6 +37,8 @@ pub trait Decides: Send + Sync {
     fn generation(&self) -> u64;
     /// Registers the request with its connection, then decides it.
     fn decide(&self, asked: HttpQuestion<'_>) -> Result<Passed, Denied>;
+    /// Notes how a request that passed has ended; bytes from the device, and to it.
+    fn ended(&self, id: &str, why: &str, sent: u64, received: u64);
 }
 
 impl Decides for Gate {
@@ -50,6 +52,10 @@ impl Decides for Gate {
 
     fn decide(&self, asked: HttpQuestion<'_>) -> Result<Passed, Denied> {
         Self::decide(self, asked)
+    }
+
+    fn ended(&self, id: &str, why: &str, sent: u64, received: u64) {
+        Self::ended(self, id, why, sent, received);
     }
 }
 
@@ -190,6 +196,7 @@ impl Asked<'_> {
         write: bool,
     ) -> HttpQuestion<'q> {
         HttpQuestion {
+            id: self.id,
             front: &self.connection.flow,
             write,
             method,

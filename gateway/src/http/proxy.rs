@@ -300,8 +300,16 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
-        if let Some(connection) = Connection::of(session) {
+        let connection = Connection::of(session);
+        if let Some(connection) = &connection {
             connection.over(error.is_none());
+        }
+        if exchange.admitted.is_some() {
+            let cut = connection.as_ref().and_then(|connection| connection.flow.cut().why());
+            let why = cut.map(ToString::to_string);
+            let why = why.as_deref().unwrap_or(if error.is_some() { "broken off" } else { "answered" });
+            let (sent, received) = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
+            self.gate.ended(&exchange.id, why, sent, received);
         }
         tracing::debug!(target: "http", request_id = exchange.id, status = session.response_written().map(|answer| answer.status.as_u16()),
             sent = session.body_bytes_sent(), received = session.body_bytes_read(), "the request is over");

@@ -166,7 +166,11 @@ fn theirs(what: &str) -> Obstacle {
 fn obstacle(reason: &DenyReason) -> Obstacle {
     match reason {
         DenyReason::Policy(reason) => by_policy(reason),
+        DenyReason::StoreLost | DenyReason::StoreClosed => {
+            Obstacle::plain("The gateway cannot tell at the moment who may open this. Those who run it know.")
+        }
         DenyReason::UnknownDevice => Obstacle::plain("This device is not enrolled any more."),
+        DenyReason::DeviceDisabled => Obstacle::plain("This device is disabled."),
         DenyReason::UnknownUser | DenyReason::UserDisabled => {
             Obstacle::plain("The account this device belongs to is not active.")
         }

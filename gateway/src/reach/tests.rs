@@ -76,8 +76,7 @@ fn an_apps_own_address_has_its_ports_and_no_other() {
 
 #[test]
 fn an_app_stands_at_its_ipv6_address_too() {
-    let plan = Company::new(RESOURCES, "").files().addresses;
-    let v6 = plan.apps[&"desk".parse().unwrap()].v6;
+    let v6 = Company::new(RESOURCES, "").snapshot(1).dns().names["desk.corp.example"].1;
     assert_eq!(at(&format!("[{v6}]:5432")), "app desk 10.50.0.9:5432");
     assert_eq!(at(&format!("[{v6}]:23")), "no port of desk");
 }

@@ -11,7 +11,7 @@ use gateway::connectors::{ConnectorSpec, ConnectorStatus, LinkKey, LinkStream, O
 use protocol::{
     id::SiteId,
     key::LinkPin,
-    link::{Frame, Hello, Outcome},
+    link::{ALPN, Frame, Hello, Outcome},
     target::{Target, TargetRules},
 };
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
@@ -201,7 +201,7 @@ impl Fake {
         gateway: LinkPin,
     ) -> Result<(Endpoint, Connection), ConnectionError> {
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        let client = quic::client(&copy_of(pem), gateway).unwrap();
+        let client = quic::client(&copy_of(pem), gateway, ALPN).unwrap();
         let connecting = endpoint.connect_with(client, rig.address, quic::SERVER_NAME).unwrap();
         Ok((endpoint, connecting.await?))
     }

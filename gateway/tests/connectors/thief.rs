@@ -83,7 +83,7 @@ async fn a_stolen_certificate_makes_no_gateway() {
     let address = impostor.local_addr().unwrap();
     tokio::spawn(async move { impostor.accept().await.unwrap().await });
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let config = client(&connector, gateway.pin()).unwrap();
+    let config = client(&connector, gateway.pin(), ALPN).unwrap();
     let error = endpoint.connect_with(config, address, SERVER_NAME).unwrap().await.unwrap_err();
     assert!(error.to_string().contains("BadSignature"), "{error}");
 }

@@ -104,7 +104,7 @@ fn a_hang_up_signal_reloads_too() -> Result<()> {
     let mut scene = Scene::start()?;
     let laptop = scene.device("laptop")?;
     let open = Connections::open(&laptop)?;
-    scene.company.machine_mut("laptop")?.encrypted = Some(false);
+    scene.company.policies.insert("staff", STAFF.replace("corp/staff", "corp/guests"));
     scene.gateway.write(&scene.company)?;
     scene.gateway.hang_up()?;
     open.expect_cut()

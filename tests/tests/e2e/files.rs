@@ -116,17 +116,26 @@ fn a_broken_directory_keeps_the_old_one() -> Result<()> {
     let scene = Scene::start()?;
     let laptop = scene.device("laptop")?;
     let file = scene.gateway.folder().join("directory.toml");
-    fs::write(
-        &file,
-        fs::read_to_string(&file)?.replace("owner = \"corp/alice\"", "owner = \"corp/nobody\""),
-    )?;
-    let said = scene.gateway.cli(&scene.world.gw, &["reload"])?;
-    assert!(
-        !said.status.success() && String::from_utf8_lossy(&said.stderr).contains("corp/nobody"),
-        "{said:?}"
-    );
-    scene.gateway.process()?.expect_errors();
+    let before = everything(&scene)?;
+    let broken = fs::read_to_string(&file)?
+        .replace("owner = \"corp/alice\"", "owner = \"corp/nobody\"")
+        .replace("groups = []", "groups = [\"corp/unheard\"]");
+    fs::write(&file, broken)?;
+    let import = format!("import {} --prune --again", file.display());
+    let said = scene.gateway.admin_refused(&scene.world.gw, &import)?;
+    for mistake in ["corp/nobody", "corp/unheard"] {
+        assert!(said.contains(mistake), "{mistake} is missing in:\n{said}");
+    }
+    assert_eq!(everything(&scene)?, before);
     echo(&mut laptop.dial(&format!("{DESK}:{ECHO}"))?, "still")
+}
+
+/// What the store holds of people, groups, devices and connectors.
+fn everything(scene: &Scene) -> Result<String> {
+    ["user", "group", "device", "connector"]
+        .iter()
+        .map(|noun| scene.admin(&format!("{noun} list --json")))
+        .collect()
 }
 
 fn a_broken_configuration_keeps_the_old_one() -> Result<()> {

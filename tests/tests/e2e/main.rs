@@ -4,9 +4,11 @@
 
 mod access;
 mod attacks;
+mod books;
 mod clients;
 mod cut;
 mod datagrams;
+mod faults;
 mod files;
 mod fixture;
 mod health;
@@ -15,9 +17,13 @@ mod http;
 mod ipv6;
 mod life;
 mod restart;
+mod restore;
 mod rights;
+mod secrets;
 mod shards;
+mod shared;
 mod smoke;
+mod store;
 mod stuck;
 mod time;
 
@@ -37,6 +43,7 @@ fn main() -> ExitCode {
         time::TESTS,
         clients::TESTS,
         restart::TESTS,
+        restore::TESTS,
         life::TESTS,
         files::TESTS,
         health::TESTS,
@@ -45,6 +52,11 @@ fn main() -> ExitCode {
         shards::TESTS,
         hostile::TESTS,
         stuck::TESTS,
+        store::TESTS,
+        books::TESTS,
+        faults::TESTS,
+        shared::TESTS,
+        secrets::TESTS,
     ];
     tests::harness::main(modules.concat())
 }

@@ -19,8 +19,9 @@ const MAY: &[(&str, &[&str])] = &[
     ("gateway", &["protocol", "policy", "tunnel", "netio", "control", "connector"]),
     ("tests", &["protocol", "policy", "tunnel", "netio", "control", "connector", "device", "gateway"]),
     // The two ends of the link are measured without a gateway around them.
-    // So is policy, and thousands of devices are client ends of the tunnel in one process.
-    ("bench", &["tests", "policy", "protocol", "connector", "tunnel"]),
+    // So are policy and the engines of the store, and thousands of devices are client ends of the tunnel in
+    // one process.
+    ("bench", &["tests", "policy", "protocol", "connector", "control", "tunnel"]),
 ];
 
 /// Crates that take time and chance as arguments and do no I/O.

@@ -30,6 +30,9 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D4", "tunnel", "removing_a_device_cuts_its_datagrams"),
     ("D4", "tunnel", "a_removed_device_is_reset_and_then_forgotten"),
     ("D4", "tunnel", "every_unit_of_tun_holds"),
+    // A gateway keeps expired grants after it has lost its control channel (firezone#9892).
+    ("D5", "tests", "a_gateway_without_its_store_grants_nothing_beyond_its_lease"),
+    ("D5", "tests", "a_gateway_without_its_store_puts_out_at_once_and_tells_the_others_later"),
     // A time window is checked only at connect (firezone#5642).
     ("D6", "tests", "the_end_of_a_time_window_cuts"),
     ("D6", "tests", "a_window_ends_by_local_time_when_the_clocks_go_forward"),
@@ -85,6 +88,12 @@ const CASES: &[(&str, &str, &str)] = &[
     ("H3", "tests", "forged_identity_headers_never_arrive"),
     // An attribute the client chooses makes a route public (oauth2-proxy GHSA-5hvv-m4w4-gf6v).
     ("H4", "tests", "nothing_a_client_says_makes_an_app_public"),
+    // What cannot be looked up lets in as nobody (authentik CVE-2026-25748).
+    ("H8", "gateway", "a_lookup_that_finds_nothing_denies"),
+    ("H8", "gateway", "an_evaluation_that_errs_denies"),
+    ("H8", "gateway", "a_call_to_the_store_that_fails_lets_nobody_in"),
+    // A remembered answer is given to another question (Oathkeeper).
+    ("H9", "gateway", "what_is_remembered_answers_like_what_is_asked_anew"),
     // Tokens and keys are served or logged (Pomerium CVE-2024-39315).
     ("H12", "tests", "no_secret_is_ever_said"),
     // Metrics and debug pages answer on the public port.
@@ -104,18 +113,45 @@ const CASES: &[(&str, &str, &str)] = &[
     ("C1", "tests", "a_connector_dials_nothing_its_own_list_lacks"),
     // Secrets leak into logs (headscale GHSA-wp76-cf2j-rqq7).
     ("C2", "tests", "no_secret_is_ever_said"),
+    ("C2", "gateway", "no_token_is_logged_on_either_side"),
+    ("C2", "connector", "a_token_is_said_nowhere"),
+    // A one-time credential that leaks, or is guessed, raced for, or shown at the wrong door.
+    ("C2", "gateway", "of_a_hundred_keys_one_joins"),
+    ("C2", "gateway", "of_a_hundred_keys_at_two_gateways_one_joins"),
+    ("C2", "gateway", "an_outsider_is_told_one_thing"),
+    ("C2", "gateway", "who_guesses_is_answered_nothing_more"),
+    ("C2", "gateway", "a_token_is_no_greeting_of_a_link"),
+    ("C2", "gateway", "a_key_that_may_link_does_not_by_joining"),
+    ("C2", "gateway", "a_gateway_with_another_key_is_shown_no_token"),
+    ("C2", "tests", "no_secret_leaves_a_gateway"),
+    ("C2", "tests", "no_secret_leaves_gateways_that_share_a_store"),
     // The certificate of a session is swapped (Boundary CVE-2024-1052).
     ("C3", "tests", "a_connector_with_another_key_gets_nowhere_and_is_named"),
     ("C3", "tests", "a_connector_trusts_no_gateway_with_another_key"),
     ("C3", "gateway", "a_stolen_certificate_opens_no_link"),
     ("C3", "gateway", "a_stolen_certificate_makes_no_gateway"),
+    // An administrator reaches what is another's, or writes over another's change (NetBird GO-2026-5646).
+    ("C4", "gateway", "an_operator_touches_nothing_out_of_scope_and_is_not_told_whether_it_exists"),
+    ("C4", "gateway", "a_person_joins_a_group_only_by_who_may_put_them_in"),
+    ("C4", "tests", "parallel_commands_lose_nothing"),
+    // A fresh install has a credential that everybody knows (NetBird CVE-2025-10678).
+    ("C5", "tests", "a_fresh_gateway_has_nobody"),
+    // Removing one person takes everybody's keys (headscale#3155).
+    ("C7", "tests", "removing_a_user_takes_nothing_from_another"),
     // A revoked key is used again (nebula-mesh CVE-2026-61699).
+    ("C8", "tests", "a_removed_device_stays_out_whatever_it_kept"),
+    ("C8", "tests", "what_one_gateway_takes_away_is_gone_at_the_other"),
     ("C8", "tests", "a_removed_device_gets_no_new_handshake"),
     // Two permits, one without posture: the weaker wins unnoticed (OpenZiti).
     ("C10", "policy", "a_permit_that_makes_another_moot"),
     // A forbid that errs is skipped by Cedar itself.
     ("C11", "tests", "a_policy_that_cannot_be_evaluated_denies"),
     ("C11", "policy", "an_erroring_forbid_denies_and_is_named"),
+    // A backup brings back what was revoked since.
+    ("C13", "tests", "what_has_ended_since_a_backup_stays_ended"),
+    ("C13", "tests", "after_a_disaster_everything_is_denied_until_a_person_has_looked"),
+    ("C13", "control", "keys_groups_owners_and_pins_that_went_stay_away"),
+    ("C13", "gateway", "what_only_the_audit_log_knows_is_revoked_again"),
 ];
 
 #[test]

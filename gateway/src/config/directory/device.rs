@@ -1,16 +1,15 @@
 //! Every `[[device]]`: owner, keys and what is known of its state.
 
-use std::{collections::HashMap, net::Ipv4Addr, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, net::Ipv4Addr, str::FromStr};
 
-use policy::facts::{Device, Fact, Platform, Posture, Source};
+use policy::facts::{Fact, Platform, Posture, Source};
 use protocol::{
     config::Section,
-    id::{DeviceId, UserId},
+    id::{DeviceGroupId, DeviceId, UserId},
     key::WgKey,
     time::Timestamp,
 };
 
-use super::DeviceRecord;
 use crate::config::{
     tunnel::{Part, Tunnel, explicit},
     unique::Unique,
@@ -31,6 +30,27 @@ const PLATFORMS: [(&str, Platform); 6] = [
 const SOURCES: [(&str, Source); 4] =
     [("attested", Source::Attested), ("mdm", Source::Mdm), ("agent", Source::Agent), ("self", Source::Own)];
 
+/// A device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its name.
+    pub id: DeviceId,
+    /// Whose it is.
+    pub owner: UserId,
+    /// One, or two while rotating.
+    pub keys: Vec<WgKey>,
+    /// Since when its keys are good, if that is known.
+    pub key_since: Option<Timestamp>,
+    /// Sets it is in.
+    pub groups: BTreeSet<DeviceGroupId>,
+    /// Kind of operating system.
+    pub platform: Option<Platform>,
+    /// What is known of its state.
+    pub posture: Posture,
+    /// Its tunnel address, if the operator chose one.
+    pub address: Option<Ipv4Addr>,
+}
+
 /// What a device shares with no other.
 #[derive(Default)]
 struct Seen {
@@ -39,35 +59,27 @@ struct Seen {
     addresses: Unique<Ipv4Addr>,
 }
 
-pub(super) fn read(
-    s: &mut Section<'_>,
-    tunnel: &Tunnel,
-    user: impl Fn(&UserId) -> Option<UserId>,
-) -> HashMap<DeviceId, Arc<DeviceRecord>> {
+pub(super) fn read(s: &mut Section<'_>, tunnel: &Tunnel, is_listed: impl Fn(&UserId) -> bool) -> Vec<Device> {
     let mut seen = Seen::default();
-    let devices = s.sections("device", |s| read_one(s, tunnel, &user, &mut seen));
-    devices.into_iter().map(|record| (record.facts.id.clone(), Arc::new(record))).collect()
+    s.sections("device", |s| read_one(s, tunnel, &is_listed, &mut seen))
 }
 
 fn read_one(
     s: &mut Section<'_>,
     tunnel: &Tunnel,
-    user: impl Fn(&UserId) -> Option<UserId>,
+    is_listed: impl Fn(&UserId) -> bool,
     seen: &mut Seen,
-) -> Option<DeviceRecord> {
+) -> Option<Device> {
     let id: Option<DeviceId> = s.text("name");
     if let Some(id) = &id {
         seen.names.claim(s, "name", id.clone());
     }
     let owner: Option<UserId> = s.text("owner");
-    // The person's own id, so that it is in memory once for all their devices.
-    let known = owner.as_ref().and_then(user);
-    if let (Some(owner), None) = (&owner, &known) {
+    if let Some(owner) = owner.as_ref().filter(|owner| !is_listed(owner)) {
         s.mistake("owner", format!("there is no [[user]] with id = \"{owner}\""));
     }
     let keys = read_keys(s, &mut seen.keys);
-    // An unknown age is the greatest: a policy that asks for fresh keys must not pass.
-    let key_since = s.optional_time("key_since").unwrap_or(Timestamp::MIN);
+    let key_since = s.optional_time("key_since");
     let platform = s.optional_choice("platform", &PLATFORMS);
     let groups = s.texts_or_empty("groups").into_iter().collect();
     let address = explicit(s, "address", Some(tunnel), Part::Devices);
@@ -75,8 +87,7 @@ fn read_one(
         seen.addresses.claim(s, "address", address);
     }
     let posture = s.optional_section("posture", |s| Some(read_posture(s))).unwrap_or_default();
-    let facts = Device { id: id?, owner: known?, key_since, groups, platform, posture };
-    Some(DeviceRecord { facts: Arc::new(facts), keys: keys?, address })
+    Some(Device { id: id?, owner: owner?, keys: keys?, key_since, groups, platform, posture, address })
 }
 
 fn read_keys(s: &mut Section<'_>, seen: &mut Unique<WgKey>) -> Option<Vec<WgKey>> {
@@ -121,7 +132,8 @@ fn fact<T>(
 }
 
 /// `major[.minor[.patch]]`, packed so that versions compare as numbers.
-struct Version(i64);
+#[derive(Debug, Clone, Copy)]
+pub struct Version(pub i64);
 
 impl FromStr for Version {
     type Err = &'static str;

@@ -1,6 +1,6 @@
 //! Every `[[group]]`: sets of people that may lie in one another, without going round.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use protocol::{
     config::{Mistake, Section},
@@ -8,6 +8,15 @@ use protocol::{
 };
 
 use crate::config::unique::Unique;
+
+/// A set of people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// `<provider>/<name>`.
+    pub id: GroupId,
+    /// The groups it lies in directly.
+    pub within: Vec<GroupId>,
+}
 
 /// The groups, each with those it lies in directly.
 pub(super) struct Groups(HashMap<GroupId, Vec<GroupId>>);
@@ -21,21 +30,6 @@ impl Groups {
         }
         named
     }
-
-    /// `direct` with every ancestor.
-    pub fn closed(&self, direct: Vec<GroupId>) -> BTreeSet<GroupId> {
-        let mut all = BTreeSet::new();
-        let mut next = direct;
-        while let Some(group) = next.pop() {
-            // The group's own id, so that it is in memory once for all its members.
-            if let Some((group, parents)) = self.0.get_key_value(&group)
-                && all.insert(group.clone())
-            {
-                next.extend(parents.iter().cloned());
-            }
-        }
-        all
-    }
 }
 
 /// A group, its direct parents, and a place to complain about them.
@@ -45,7 +39,7 @@ struct Written {
     place: Mistake,
 }
 
-pub(super) fn read(s: &mut Section<'_>) -> Groups {
+pub(super) fn read(s: &mut Section<'_>) -> (Groups, Vec<Group>) {
     let mut seen = Unique::default();
     let written = s.sections("group", |s| {
         let parents = s.texts_or_empty("in");
@@ -64,7 +58,8 @@ pub(super) fn read(s: &mut Section<'_>) -> Groups {
         }
     }
     report_rounds(s, &groups, &written);
-    groups
+    let listed = written.into_iter().map(|group| Group { id: group.id, within: group.parents });
+    (groups, listed.collect())
 }
 
 /// Takes away, again and again, the groups that lie in none that is left; what stays lies in a

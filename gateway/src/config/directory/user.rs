@@ -1,41 +1,49 @@
 //! Every `[[user]]`.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    str::FromStr,
-    sync::Arc,
-};
+use std::str::FromStr;
 
-use policy::facts::User;
-use protocol::{config::Section, id::UserId};
+use protocol::{
+    config::Section,
+    id::{GroupId, UserId},
+    time::Timestamp,
+};
 
 use super::group::Groups;
 use crate::config::unique::Unique;
 
-pub(super) fn read(s: &mut Section<'_>, groups: &Groups) -> (HashMap<UserId, Arc<User>>, BTreeSet<UserId>) {
+/// A person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// `<provider>/<sub>`.
+    pub id: UserId,
+    /// An address.
+    pub email: Option<String>,
+    /// The groups the person is in directly.
+    pub groups: Vec<GroupId>,
+    /// When the contract ends.
+    pub contract_end: Option<Timestamp>,
+    /// Whether the person may do anything at all.
+    pub disabled: bool,
+}
+
+pub(super) fn read(s: &mut Section<'_>, groups: &Groups) -> Vec<User> {
     let mut seen = Unique::default();
-    let mut disabled = BTreeSet::new();
-    let users = s.sections("user", |s| {
+    s.sections("user", |s| {
         let id: Option<UserId> = s.text("id");
         if let Some(id) = &id {
             seen.claim(s, "id", id.clone());
         }
         let email = s.optional_text::<Email>("email").map(|email| email.0);
-        let groups = groups.closed(groups.take(s, "groups"));
+        let groups = groups.take(s, "groups");
         let contract_end = s.optional_time("contract_end");
-        let is_disabled = s.flag_or("disabled", false);
-        let id = id?;
-        if is_disabled {
-            disabled.insert(id);
-            return None;
-        }
-        Some((id.clone(), Arc::new(User { id, groups, email, contract_end })))
-    });
-    (users.into_iter().collect(), disabled)
+        let disabled = s.flag_or("disabled", false);
+        Some(User { id: id?, email, groups, contract_end, disabled })
+    })
 }
 
 /// An address that is safe in a header and a log; whether mail arrives is another question.
-struct Email(String);
+#[derive(Debug, Clone)]
+pub struct Email(pub String);
 
 impl FromStr for Email {
     type Err = &'static str;

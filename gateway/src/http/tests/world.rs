@@ -96,6 +96,10 @@ impl Decides for Recorder {
         });
         self.gate.decide(asked)
     }
+
+    fn ended(&self, id: &str, why: &str, sent: u64, received: u64) {
+        self.gate.ended(id, why, sent, received);
+    }
 }
 
 pub struct World {
@@ -120,9 +124,9 @@ impl World {
         let (app, upstream, ends) = App::start().await;
         let company = Company::new(&wiki(lines, upstream), POLICIES);
         let files = company.files();
-        let live = Live::new(Arc::new(files.snapshot(1)));
+        let live = Live::new(company.snapshot(1));
         let questions: Arc<Mutex<Vec<Question>>> = Arc::default();
-        let gate = Gate::new(live.clone(), Denials::default());
+        let gate = Gate::new(live.clone(), Denials::default(), company.books());
         let recorder = Recorder { gate, questions: questions.clone() };
         let rules = files.config.sites.local.clone().expect("a local site");
         let front =

@@ -41,16 +41,13 @@ impl Company {
         let mut company = Self { net: Net::claim(options)? };
         company.open_site(guide)?;
         let gateway_pin = pin(&guide.prepare("doorward init .")?)?;
-        fs::create_dir(guide.place.folder.join("connector"))?;
-        let connector_pin = pin(&guide.prepare("doorward-connector keygen --out connector/connector.key")?)?;
-        guide.place.write("connector/connector.toml", &files::connector(&company.net, &gateway_pin))?;
-        company.write(guide, &connector_pin, options)?;
+        company.write(guide, options)?;
         guide.prepare("doorward check")?;
         company.net.hand_over_endpoint();
-        let gateway = guide.serve(GATEWAY, "doorward gateway", Goodbye::Plain)?;
+        let gateway = guide.serve(GATEWAY, SERVE, Goodbye::Plain)?;
         gateway.wait_for("ready").context("the gateway starts")?;
-        guide.serve(CONNECTOR, "doorward-connector run --config connector/connector.toml", Goodbye::Plain)?;
-        guide.gateway_says(0, &["connector linked"]).context("the connector reaches the gateway")?;
+        company.connect_site(guide, &gateway_pin)?;
+        company.take_in(guide)?;
         Ok(company)
     }
 
@@ -92,24 +89,46 @@ impl Company {
         Ok(())
     }
 
-    /// What the operator decides: apps, people, devices, policies.
-    fn write(&self, guide: &mut Guide, connector: &str, options: &Options) -> Result<()> {
-        guide.screen.progress("writing doorward.toml, directory.toml, policies/*.cedar")?;
+    /// What the operator decides: apps and policies.
+    fn write(&self, guide: &mut Guide, options: &Options) -> Result<()> {
+        guide.screen.progress("writing doorward.toml, policies/*.cedar")?;
         let resolvers = if options.once { Vec::new() } else { net::resolvers() };
         let place = &guide.place;
-        place.write("doorward.toml", &files::gateway(&self.net, connector, &resolvers))?;
-        place.write("directory.toml", files::PEOPLE)?;
+        place.write("doorward.toml", &files::gateway(&self.net, &resolvers))?;
         fs::remove_file(place.folder.join("policies/permits.cedar"))?;
         place.write("policies/guard-disk.cedar", files::GUARD)?;
         place.write("policies/wiki.cedar", files::WIKI)?;
-        place.write("policies/db.cedar", &files::db(None))?;
-        let (laptop, old) = (new_config(guide, LAPTOP)?, new_config(guide, OLD_LAPTOP)?);
-        let devices =
-            [device(LAPTOP, "corp/ada", &laptop, true), device(OLD_LAPTOP, "corp/ada", &old, false)];
-        guide.place.write("directory.toml", &format!("{}{}", files::PEOPLE, devices.concat()))
+        place.write("policies/db.cedar", &files::db(None))
+    }
+
+    /// The connector, which joins by a token: the gateway knows it from then on.
+    fn connect_site(&self, guide: &mut Guide, gateway_pin: &str) -> Result<()> {
+        let Net { link, wiki, db, .. } = &self.net;
+        fs::create_dir(guide.place.folder.join("connector"))?;
+        guide.prepare("doorward admin connector token cellar --name cellar-1 >connector/token")?;
+        // Loopback only by exact address.
+        guide.prepare(&format!(
+            "doorward-connector join --gateway {link} --gateway-key {gateway_pin} --token-file connector/token \
+             --allow {wiki} {db} --dir connector"
+        ))?;
+        guide.serve(CONNECTOR, "doorward-connector run --config connector/connector.toml", Goodbye::Plain)?;
+        guide.gateway_says(0, &["connector linked"]).map(drop).context("the connector reaches the gateway")
+    }
+
+    /// People and devices.
+    fn take_in(&self, guide: &mut Guide) -> Result<()> {
+        guide.prepare("doorward admin group add corp/engineering")?;
+        for name in ["ada", "grace"] {
+            let add = format!("doorward admin user add corp/{name} --email {name}@corp.example");
+            guide.prepare(&format!("{add} --group corp/engineering"))?;
+        }
+        add_device(guide, LAPTOP, "corp/ada", true, Form::Text)?;
+        add_device(guide, OLD_LAPTOP, "corp/ada", false, Form::Text)
     }
 }
 
+/// How the gateway is started.
+pub const SERVE: &str = "doorward gateway";
 /// The healthy device.
 pub const LAPTOP: &str = "ada-laptop";
 /// The one whose disk is not encrypted.
@@ -120,20 +139,28 @@ pub fn through(device: &str) -> String {
     format!("doorward-device run --config {device}.conf --")
 }
 
-/// A device for `directory.toml`.
-pub fn device(name: &str, owner: &str, key: &str, encrypted: bool) -> String {
-    files::device(name, owner, key, encrypted, Timestamp::from_system(SystemTime::now()))
+/// How a new device's configuration is handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As text, in `NAME.conf`.
+    Text,
+    /// As a code to scan, in `NAME.qr`.
+    Code,
 }
 
-/// Writes the configuration of a new device; its public key.
-pub fn new_config(guide: &mut Guide, name: &str) -> Result<String> {
-    public_key(&guide.prepare(&format!("doorward device config {name} --new-key >{name}.conf"))?)
+/// Takes a new device in, with a key of its own.
+pub fn add_device(guide: &mut Guide, name: &str, owner: &str, encrypted: bool, form: Form) -> Result<()> {
+    let end = match form {
+        Form::Text => format!(">{name}.conf"),
+        Form::Code => format!("--qr >{name}.qr"),
+    };
+    guide.prepare(&format!("doorward admin device add {name} --owner {owner} --new-key {end}"))?;
+    guide.prepare(&report_disk(name, encrypted)).map(drop)
 }
 
-/// The key in what `doorward device config --new-key` tells the operator.
-pub fn public_key(note: &str) -> Result<String> {
-    let quoted = note.lines().find_map(|line| line.strip_prefix("keys = [\"")?.strip_suffix("\"]"));
-    quoted.map(str::to_owned).with_context(|| format!("no public key in:\n{note}"))
+/// What device management says of a disk.
+pub fn report_disk(device: &str, encrypted: bool) -> String {
+    format!("doorward admin device posture {device} disk_encrypted={encrypted} --source mdm")
 }
 
 /// The pin in what a program says of a link key.
@@ -163,8 +190,7 @@ mod tests {
     #[test]
     fn keys_are_found_in_what_programs_say() -> Result<()> {
         assert_eq!(pin("pins: gateway_key = \"sha256:abc=\" in its connector.toml")?, "sha256:abc=");
-        assert_eq!(public_key("Add:\n\n[[device]]\nkeys = [\"abc=\"]\nkey_since = x\n")?, "abc=");
-        assert!(pin("none").is_err() && public_key("keys = []").is_err());
+        assert!(pin("none").is_err());
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use protocol::time::Timestamp;
 
 use crate::net::Net;
 
-/// `doorward.toml`: `connector` is its key, `resolvers` are asked for names that are not the company's.
-pub fn gateway(net: &Net, connector: &str, resolvers: &[IpAddr]) -> String {
+/// `doorward.toml`: `resolvers` are asked for names that are not the company's.
+pub fn gateway(net: &Net, resolvers: &[IpAddr]) -> String {
     let Net { endpoint, link, .. } = net;
     let apps = apps(net);
     let resolvers: Vec<String> =
@@ -20,7 +20,9 @@ endpoint = "{endpoint}"          # what devices dial
 listen = ["{endpoint}"]          # WireGuard
 private_key = "gateway.key"
 state = "state"
-directory = "directory.toml"
+
+[store]
+key = "store.key"
 
 [policy]
 dir = "policies"
@@ -39,11 +41,6 @@ private_key = "link.key"
 
 [[site]]
 name = "cellar"
-
-[[connector]]
-name = "cellar-1"
-site = "cellar"
-key = "{connector}"
 {apps}"#
     )
 }
@@ -68,50 +65,6 @@ target = "{ip}"
 "#,
         port = db.port(),
         ip = db.ip(),
-    )
-}
-
-/// `connector.toml`: who may ask, and exactly what may be dialled.
-pub fn connector(net: &Net, gateway_pin: &str) -> String {
-    let Net { link, wiki, db, .. } = net;
-    format!(
-        r#"gateways = ["{link}"]
-gateway_key = "{gateway_pin}"
-private_key = "connector.key"
-
-[targets]
-allow = ["{wiki}", "{db}"]       # loopback: only by exact address
-"#
-    )
-}
-
-/// The people of `directory.toml`.
-pub const PEOPLE: &str = r#"[[group]]
-id = "corp/engineering"
-
-[[user]]
-id = "corp/ada"
-email = "ada@corp.example"
-groups = ["corp/engineering"]
-
-[[user]]
-id = "corp/grace"
-email = "grace@corp.example"
-groups = ["corp/engineering"]
-"#;
-
-/// A device of `directory.toml`, reported by device management `now`.
-pub fn device(name: &str, owner: &str, key: &str, encrypted: bool, now: Timestamp) -> String {
-    format!(
-        r#"
-[[device]]
-name = "{name}"
-owner = "{owner}"
-keys = ["{key}"]
-key_since = {now}
-[device.posture]
-disk_encrypted = {{ value = {encrypted}, source = "mdm", at = {now} }}
-"#
     )
 }
 

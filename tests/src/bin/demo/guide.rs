@@ -120,6 +120,18 @@ impl Guide {
             .with_context(|| format!("{name} does not run"))
     }
 
+    /// Kills a program before everybody's eyes, and starts it in the same place again; when it was killed.
+    pub fn kill_and_restart(&mut self, name: &'static str, line: &str) -> Result<Instant> {
+        let killed = self.run(&format!("sh -c 'kill -9 {}'", self.program(name)?.pid()))?;
+        let place = self.programs.iter_mut().find(|running| running.name == name);
+        let old = place.with_context(|| format!("{name} does not run"))?;
+        old.end().with_context(|| format!("{name} outlives kill -9"))?;
+        self.screen.command(&format!("{line} &"))?;
+        let copy = self.place.log_file(name)?;
+        *old = Running::start(&self.board, &self.place, name, line, Goodbye::Plain, Some(copy))?;
+        Ok(killed.started)
+    }
+
     /// Runs a command of the preparations, which must succeed; what it printed.
     pub fn prepare(&mut self, line: &str) -> Result<String> {
         self.screen.progress(&format!("$ {line}"))?;

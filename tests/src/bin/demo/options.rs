@@ -11,12 +11,14 @@ Usage: make demo [ARGS='OPTIONS']      (or, once built, target/debug/demo OPTION
 
 It starts, as you and without root: a private site (nginx as the app `wiki`, PostgreSQL as the app
 `db`), a connector that dials out of it, and a gateway. Two devices of one person then use the apps:
-one is healthy, one has its disk encryption off. You see
+one is healthy, one has its disk encryption off. All of it is added by commands. You see
   1  a page opening by name, with the identity the app saw, and that there is no other way to it
   2  the unhealthy device refused, with the reason and what would help
   3  a live connection cut because the device's posture changed, with the milliseconds
-  4  a live connection that ends because its time ends
-  5  a policy edit opening what was closed
+  4  a device shut out and let in again
+  5  a live connection that ends because its time ends
+  6  a policy edit opening what was closed
+  7  the gateway killed and started again, with nothing lost
 Every command is printed as it is run: repeat it in another terminal while the demo is up.
 
 Then the demo stays up until Ctrl-C, and prints a WireGuard configuration and a QR code so that you can

@@ -27,7 +27,7 @@ const LOCK: &str = "lock";
 pub const LOGS: &str = "logs";
 
 /// Programs the demo runs, with the Debian package that brings each.
-const NEEDED: [(&str, &str); 10] = [
+const NEEDED: [(&str, &str); 9] = [
     ("nginx", "nginx-light"),
     ("initdb", "postgresql"),
     ("psql", "postgresql-client"),
@@ -35,7 +35,6 @@ const NEEDED: [(&str, &str); 10] = [
     ("nft", "nftables"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
-    ("sed", "sed"),
     ("grep", "grep"),
     ("cat", "coreutils"),
 ];

@@ -130,7 +130,8 @@ impl Running {
         still.is_ok_and(|status| status.pid().is_none()) || still == Err(Errno::EINTR)
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("process ids fit an i32"))
     }
 }

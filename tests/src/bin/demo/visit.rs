@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     board::{Line, Stopped},
-    company::{Company, device, new_config, public_key},
+    company::{Company, Form, add_device},
     guide::{GATEWAY, Guide},
 };
 
@@ -32,14 +32,8 @@ pub fn open(guide: &mut Guide, company: &Company) -> Result<bool> {
 
 fn invite(guide: &mut Guide, company: &Company) -> Result<()> {
     guide.screen.title("Come in yourself")?;
-    let laptop = new_config(guide, LAPTOP)?;
-    let code = format!("doorward device config {PHONE} --new-key --qr >{PHONE}.qr");
-    let phone = public_key(&guide.prepare(&code)?)?;
-    let file = guide.place.folder.join("directory.toml");
-    let known = fs::read_to_string(&file).context("reading directory.toml")?;
-    let grace = [device(LAPTOP, "corp/grace", &laptop, true), device(PHONE, "corp/grace", &phone, true)];
-    guide.place.write("directory.toml", &format!("{known}{}", grace.concat()))?;
-    guide.prepare("doorward reload")?;
+    add_device(guide, LAPTOP, "corp/grace", true, Form::Text)?;
+    add_device(guide, PHONE, "corp/grace", true, Form::Code)?;
     show(guide, company)
 }
 

@@ -1,0 +1,183 @@
+//! C2, H12: whatever is asked, refused or goes wrong, nothing that opens something is said or kept open.
+//! It looks for known secrets, bare, in hexadecimal and as bytes, in all that leaves the programs.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use tests::{
+    device::KeyPair,
+    gateway::Gateway,
+    host::Host,
+    scene::{Plan, Scene},
+};
+
+use crate::shared::{PASSWORD, Pair};
+
+tests::tests![no_secret_leaves_a_gateway, no_secret_leaves_gateways_that_share_a_store];
+
+/// Texts that must stay where they are.
+#[derive(Default)]
+struct Secrets(Vec<(String, Vec<u8>)>);
+
+impl Secrets {
+    fn add(&mut self, name: &str, secret: &str) {
+        self.0.push((name.to_owned(), secret.as_bytes().to_vec()));
+        let Ok(bytes) = STANDARD.decode(secret) else { return };
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.0.push((format!("{name} in hexadecimal"), hex.into_bytes()));
+        self.0.push((format!("{name} as bytes"), bytes));
+    }
+
+    /// The secrets in a file of keys: bare, behind a name, or in the frame of a PEM file.
+    fn add_file(&mut self, file: &Path) -> Result<()> {
+        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let lines = text.lines().filter(|line| !line.starts_with("--"));
+        let name = file.display().to_string();
+        lines.filter_map(|line| line.split_whitespace().last()).for_each(|secret| self.add(&name, secret));
+        Ok(())
+    }
+
+    fn none_is_in(&self, place: &str, said: &[u8]) -> Result<()> {
+        let (name, _) = match self.0.iter().find(|(_, secret)| holds(said, secret)) {
+            Some(found) => found,
+            None => return Ok(()),
+        };
+        anyhow::bail!("{place} holds the secret of {name}")
+    }
+
+    /// What the gateway keeps and answers; `known` must be found, or nothing was looked at.
+    fn none_leaves(&self, gateway: &Gateway, host: &Host, known: &str) -> Result<()> {
+        let mut found = false;
+        let mut look = |place: &str, said: &[u8]| {
+            found |= holds(said, known.as_bytes());
+            self.none_is_in(place, said)
+        };
+        for question in QUESTIONS {
+            let words: Vec<_> = question.split_whitespace().collect();
+            let output = gateway.cli(host, &words)?;
+            look(question, &[output.stdout, output.stderr].concat())?;
+        }
+        for path in ["healthz", "readyz", "metrics"] {
+            let page = host.sh("curl", &["--silent", &format!("http://127.0.0.1:9820/{path}")])?;
+            look(path, page.as_bytes())?;
+        }
+        look("the log", gateway.process()?.text().as_bytes())?;
+        for file in files(&gateway.folder().join("state"))? {
+            if !file.ends_with("audit.key") {
+                look(&file.display().to_string(), &fs::read(&file)?)?;
+            }
+        }
+        ensure!(found, "the public key {known} was nowhere: this test sees nothing");
+        Ok(())
+    }
+}
+
+fn holds(said: &[u8], secret: &[u8]) -> bool {
+    said.windows(secret.len()).any(|part| part == secret)
+}
+
+/// What an administrator may ask; some of it fails.
+const QUESTIONS: [&str; 16] = [
+    "status",
+    "status --json",
+    "check",
+    "admin user list --json",
+    "admin user show corp/alice --json",
+    "admin group list --json",
+    "admin device list --json",
+    "admin device show laptop --json",
+    "admin device config laptop",
+    "admin connector list --json",
+    "admin token list --json",
+    "admin device add laptop --owner corp/alice --new-key --address 1.2.3.4",
+    "admin connector token nowhere",
+    "admin audit tail -n 10000 --json",
+    "admin audit verify --json",
+    "admin import directory.toml --dry-run",
+];
+
+fn files(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let (path, kind) = {
+            let entry = entry?;
+            (entry.path(), entry.file_type()?)
+        };
+        if kind.is_dir() {
+            all.extend(files(&path)?);
+        } else if kind.is_file() {
+            all.push(path);
+        }
+    }
+    Ok(all)
+}
+
+/// What two commands print once, and never again.
+fn printed_once(gateway: &Gateway, host: &Host, secrets: &mut Secrets) -> Result<()> {
+    let token = gateway.admin(host, "connector token fra --name fra-9")?;
+    let longest = token.split_whitespace().max_by_key(|word| word.len()).context("a token")?;
+    secrets.add("a token", longest);
+    let config = gateway.admin(host, "device add tower --owner corp/alice --new-key")?;
+    let line = config.lines().find_map(|line| line.strip_prefix("PrivateKey = ")).context("a key")?;
+    secrets.add("a new device", line.trim());
+    Ok(())
+}
+
+fn keys_of(gateway: &Gateway, secrets: &mut Secrets) -> Result<()> {
+    let names = ["gateway.key", "link.key", "store.key", "state/audit.key"];
+    names.iter().try_for_each(|name| secrets.add_file(&gateway.folder().join(name)))
+}
+
+fn no_secret_leaves_a_gateway() -> Result<()> {
+    let mut plan = Plan::new()?;
+    plan.company.more = "[health]\nlisten = [\"127.0.0.1:9820\"]\n".to_owned();
+    let mut scene = Scene::with(plan)?;
+    let laptop = scene.device("laptop")?;
+    let mut secrets = Secrets::default();
+    keys_of(&scene.gateway, &mut secrets)?;
+    secrets.add_file(&scene.world.site.folder().join("fra-1/connector.key"))?;
+    secrets.add("the laptop", &scene.company.machine("laptop")?.key.private);
+    printed_once(&scene.gateway, &scene.world.gw, &mut secrets)?;
+    for form in ["text/html", "application/json", "*/*"] {
+        for page in
+            ["http://wiki.corp.example/", "http://vault.corp.example/", "http://wiki.corp.example/%00"]
+        {
+            let said = laptop.curl(&["--include", "--header", &format!("Accept: {form}"), page])?;
+            secrets.none_is_in(page, &[said.stdout, said.stderr].concat())?;
+        }
+    }
+    let known = scene.company.machine("laptop")?.key.public.clone();
+    secrets.none_leaves(&scene.gateway, &scene.world.gw, &known)?;
+    secrets.none_is_in("the connector's log", scene.connector("fra-1")?.text().as_bytes())?;
+    // A key file that makes no sense is told of, not shown.
+    let broken = format!("first {}x\n", KeyPair::fresh()?.private);
+    scene.gateway.kill()?;
+    fs::write(scene.gateway.folder().join("store.key"), &broken)?;
+    let refused = scene.gateway.cli(&scene.world.gw, &["gateway"])?;
+    let mut half = Secrets::default();
+    half.add("a broken key", broken.split_whitespace().last().context("a key")?);
+    half.none_is_in("the refusal", &[refused.stdout, refused.stderr].concat())
+}
+
+fn no_secret_leaves_gateways_that_share_a_store() -> Result<()> {
+    let pair = Pair::start("5s")?;
+    let mut secrets = Secrets::default();
+    secrets.add("the database", PASSWORD);
+    keys_of(&pair.a.gateway, &mut secrets)?;
+    printed_once(&pair.a.gateway, &pair.a.host, &mut secrets)?;
+    // What is said while the database cannot be reached, too.
+    pair.b.part_from_store(true)?;
+    pair.b.gateway.admin_refused(&pair.b.host, "user add corp/carol")?;
+    let known = pair.b.gateway.status(&pair.b.host)?["tunnel"]["peers"][0]["key"].to_string();
+    secrets.none_leaves(&pair.b.gateway, &pair.b.host, known.trim_matches('"'))?;
+    let stored = pair.a.host.command("psql").and_then(|mut psql| {
+        psql.args(["--no-psqlrc", "--host", "10.77.0.5", "--username=tester", "--dbname=postgres"]);
+        let all = "select query_to_xml('select * from ' || tablename, true, false, '') \
+                   from pg_tables where schemaname = 'public'";
+        psql.args(["--tuples-only", "--command", all]);
+        pair.a.host.expect_success(&psql)
+    })?;
+    ensure!(stored.contains("tower"), "the tables were not looked at:\n{stored}");
+    secrets.none_is_in("the database", stored.as_bytes())
+}
