@@ -137,11 +137,11 @@ impl View {
         self.directory.meta = Arc::new(meta);
         let mut groups = BTreeSet::new();
         for change in &changes {
-            self.unlink(&change.id);
+            self.relink(&change.id, false);
             let group =
                 (change.id.kind == Kind::Group).then(|| self.objects.get::<Group>(&change.id.id).cloned());
             self.objects.set(&change.id, change.revision, change.body.as_deref());
-            self.link(&change.id);
+            self.relink(&change.id, true);
             // A group is written again as it is whenever somebody gets in: that is no change for the others.
             if group.is_some_and(|before| before.as_ref() != self.objects.get::<Group>(&change.id.id)) {
                 groups.extend(GroupId::from_str(&change.id.id));
@@ -194,35 +194,16 @@ impl View {
         touched
     }
 
-    /// Takes an object that is about to change out of the reverse tables.
-    fn unlink(&mut self, id: &ObjectId) {
+    /// Takes an object that is about to change out of the reverse tables, or puts one in that has changed.
+    fn relink(&mut self, id: &ObjectId, is_there: bool) {
         match id.kind {
             Kind::User => {
                 let Some(user) = self.objects.get::<User>(&id.id) else { return };
-                user.groups.iter().for_each(|group| take(&mut self.members, group, &user.id));
+                user.groups.iter().for_each(|group| set(&mut self.members, group, &user.id, is_there));
             }
             Kind::Group => {
                 let Some(group) = self.objects.get::<Group>(&id.id) else { return };
-                group.within.iter().for_each(|parent| take(&mut self.children, parent, &group.id));
-            }
-            Kind::Device
-            | Kind::Connector
-            | Kind::Token
-            | Kind::Address
-            | Kind::Revocation
-            | Kind::Secret => {}
-        }
-    }
-
-    fn link(&mut self, id: &ObjectId) {
-        match id.kind {
-            Kind::User => {
-                let Some(user) = self.objects.get::<User>(&id.id) else { return };
-                user.groups.iter().for_each(|group| put(&mut self.members, group, &user.id));
-            }
-            Kind::Group => {
-                let Some(group) = self.objects.get::<Group>(&id.id) else { return };
-                group.within.iter().for_each(|parent| put(&mut self.children, parent, &group.id));
+                group.within.iter().for_each(|parent| set(&mut self.children, parent, &group.id, is_there));
             }
             Kind::Device
             | Kind::Connector
@@ -242,7 +223,7 @@ impl View {
         let devices = Device::names(objects).map(ids(Kind::Device));
         let connectors = Connector::names(objects).map(ids(Kind::Connector));
         let all: Vec<_> = groups.chain(users).chain(addresses).chain(devices).chain(connectors).collect();
-        all.iter().for_each(|id| self.link(id));
+        all.iter().for_each(|id| self.relink(id, true));
         // Nobody read a directory yet.
         let mut touched = Touched::default();
         for id in all.iter().filter(|id| id.kind != Kind::Address || id.id.starts_with("app/")) {
@@ -423,15 +404,18 @@ impl View {
     }
 }
 
-fn put<K: Clone + Eq + Hash, V: Clone + Eq + Hash>(sets: &mut Sets<K, V>, key: &K, value: &V) {
+fn set<K: Clone + Eq + Hash, V: Clone + Eq + Hash>(
+    sets: &mut Sets<K, V>,
+    key: &K,
+    value: &V,
+    is_there: bool,
+) {
     let mut set = sets.get(key).cloned().unwrap_or_else(HashTrieSetSync::new_sync);
-    set.insert_mut(value.clone());
-    sets.insert_mut(key.clone(), set);
-}
-
-fn take<K: Clone + Eq + Hash, V: Clone + Eq + Hash>(sets: &mut Sets<K, V>, key: &K, value: &V) {
-    let Some(mut set) = sets.get(key).cloned() else { return };
-    set.remove_mut(value);
+    if is_there {
+        set.insert_mut(value.clone());
+    } else {
+        set.remove_mut(value);
+    }
     if set.is_empty() {
         sets.remove_mut(key);
     } else {
