@@ -39,6 +39,13 @@ pub fn postgres(name: &str) -> Result<PathBuf> {
     newest("/usr/lib/postgresql", &format!("bin/{name}"), "postgresql")
 }
 
+/// The OTLP collector that `deploy/set-up.sh` has installed beside our programs.
+pub fn rotel() -> Result<PathBuf> {
+    let lib = folder()?.join("rotel/lib");
+    let parent = lib.to_str().context("a folder with a plain name")?;
+    newest(parent, "site-packages/rotel/rotel-agent", "rotel")
+}
+
 /// The library that fakes the clock of the process it is loaded into.
 pub fn faketime() -> Result<PathBuf> {
     newest("/usr/lib", "faketime/libfaketimeMT.so.1", "libfaketime")

@@ -111,3 +111,13 @@ fn listening(host: &Host, port: u16) -> Result<()> {
         host.within(|| TcpStream::connect(address)).ok().map(drop)
     })
 }
+
+/// A collector of OTLP on port 4318 of a host, which prints whatever it receives.
+pub fn collector(host: &Host) -> Result<Process> {
+    let mut command = host.command(programs::rotel()?)?;
+    command.args(["start", "--exporter", "blackhole", "--debug-log", "logs"]);
+    command.args(["--debug-log-verbosity", "detailed", "--otlp-http-endpoint", "127.0.0.1:4318"]);
+    command.arg("--pid-file").arg(host.folder().join("rotel.pid"));
+    command.arg("--log-file").arg(host.folder().join("rotel.log"));
+    host.start("rotel", command)
+}

@@ -5,11 +5,13 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use nix::sys::signal::Signal;
 use tests::{
     device::KeyPair,
     gateway::Gateway,
     host::Host,
     scene::{Plan, Scene},
+    services,
 };
 
 use crate::shared::{PASSWORD, Pair};
@@ -131,7 +133,9 @@ fn keys_of(gateway: &Gateway, secrets: &mut Secrets) -> Result<()> {
 
 fn no_secret_leaves_a_gateway() -> Result<()> {
     let mut plan = Plan::new()?;
-    plan.company.more = "[health]\nlisten = [\"127.0.0.1:9820\"]\n".to_owned();
+    plan.company.more = "[health]\nlisten = [\"127.0.0.1:9820\"]\n\
+                         [audit]\notlp = \"http://127.0.0.1:4318/v1/logs\"\n"
+        .to_owned();
     let mut scene = Scene::with(plan)?;
     let laptop = scene.device("laptop")?;
     let mut secrets = Secrets::default();
@@ -150,6 +154,13 @@ fn no_secret_leaves_a_gateway() -> Result<()> {
     let known = scene.company.machine("laptop")?.key.public.clone();
     secrets.none_leaves(&scene.gateway, &scene.world.gw, &known)?;
     secrets.none_is_in("the connector's log", scene.connector("fra-1")?.text().as_bytes())?;
+    // The end signs the audit log, and the next start sends what was signed.
+    scene.gateway.ask_to_end(Signal::SIGTERM)?;
+    scene.gateway.outcome()?;
+    let collector = services::collector(&scene.world.gw)?;
+    scene.gateway.start(&scene.world.gw)?;
+    collector.wait_for("doorward.audit.head")?;
+    secrets.none_is_in("the collector", collector.text().as_bytes())?;
     // A key file that makes no sense is told of, not shown.
     let broken = format!("first {}x\n", KeyPair::fresh()?.private);
     scene.gateway.kill()?;
