@@ -14,7 +14,7 @@ use std::{
 use control::admin::Answer;
 use policy::facts::Operator;
 use protocol::time::Timestamp;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, sync::Semaphore};
 
 use crate::{
     admin::{
@@ -37,6 +37,8 @@ use crate::{
 /// Rest after a failed accept, so that the loop does not spin.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
+/// Callers at a time; more wait to be answered.
+const CALLERS: usize = 64;
 /// How often who follows the audit log is told what is new.
 const FOLLOW: Duration = Duration::from_millis(250);
 
@@ -74,11 +76,13 @@ pub struct Desk {
 impl Desk {
     /// Serves callers for ever.
     pub async fn serve(self, control: ControlSocket) {
-        loop {
+        let places = Arc::new(Semaphore::new(CALLERS));
+        while let Ok(place) = places.clone().acquire_owned().await {
             match control.next().await {
                 Ok(caller) => {
                     let desk = self.clone();
                     tokio::spawn(async move {
+                        let _place = place;
                         if let Err(error) = desk.attend(caller).await {
                             tracing::debug!(%error, "a caller of the control socket went away");
                         }
