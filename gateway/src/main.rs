@@ -96,8 +96,9 @@ fn main() -> ExitCode {
         Command::Policy(PolicyCommand::Load(file)) => load(&file, Question::LoadPolicies),
         Command::Admin(admin) => cli::admin::run(*admin).map_err(anyhow::Error::msg),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "doorward", &mut std::io::stdout());
-            Ok(())
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "doorward", &mut text);
+            cli::say(&text).map_err(anyhow::Error::from)
         }
     };
     match done {
@@ -150,9 +151,9 @@ fn ask<T: serde::de::DeserializeOwned>(file: &ConfigFile, question: Question) ->
 fn status(file: &ConfigFile, json: bool) -> anyhow::Result<()> {
     let status: Status = ask(file, Question::Status)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        cli::say(format!("{}\n", serde_json::to_string_pretty(&status)?).as_bytes())?;
     } else {
-        print!("{status}");
+        cli::say(status.to_string().as_bytes())?;
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use self::device::Finish;
 use crate::{
     admin::request::AdminRequest,
+    cli,
     socket::{self, Question},
 };
 
@@ -124,8 +125,7 @@ fn show(mut answer: Answer, finish: Finish, json: bool) -> Result<(), String> {
     for note in &answer.notes {
         eprintln!("{note}");
     }
-    print!("{}", print::rendered(&answer, json));
-    Ok(())
+    cli::say(print::rendered(&answer, json).as_bytes()).map_err(|error| error.to_string())
 }
 
 /// A value that is written as one word, and in JSON as well.
