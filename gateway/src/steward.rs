@@ -83,8 +83,18 @@ impl Steward {
             self.tell_log();
             self.tell_content();
             self.tell_keys(&mut opens);
+            sleep(LOOK).await;
+        }
+    }
+
+    /// While writing fails, writes something that nobody reads, to see whether it works again. Apart from
+    /// `watch`: a store that hangs must not hold up the end of a lease.
+    pub async fn probe(self) {
+        loop {
             if self.store.not_writing().is_some() {
-                self.probe().await;
+                // How it ended is noted where the next look sees it.
+                let _ = self.observe("probe", "null".to_owned()).await;
+                sleep(LOOK * 3).await;
             }
             sleep(LOOK).await;
         }
@@ -130,15 +140,15 @@ impl Steward {
         if records.is_empty() {
             return Ok(());
         }
-        let entries = records.iter().filter_map(|record| match serde_json::from_str::<Entry>(&record.body) {
-            Ok(entry) => Some(entry),
+        let sound = records.iter().filter_map(|record| match serde_json::from_str::<Entry>(&record.body) {
+            Ok(entry) => Some((record.id.clone(), entry)),
             Err(error) => {
                 tracing::warn!(record = %record.id, %error, "a record in the store makes no sense and stays there");
                 None
             }
         });
-        if self.log.write(entries.collect()).await.is_ok() {
-            let ids: Vec<Arc<str>> = records.iter().map(|record| record.id.clone()).collect();
+        let (ids, entries): (Vec<Arc<str>>, Vec<Entry>) = sound.unzip();
+        if self.log.write(entries).await.is_ok() {
             self.store.engine().written(&ids).await?;
         }
         Ok(())
@@ -148,13 +158,6 @@ impl Steward {
         let at = Timestamp::from_system(std::time::SystemTime::now());
         let seen = Observation { kind: kind.into(), id: self.gateway.clone(), body: body.into(), at };
         self.store.wrote(self.store.engine().observe(&[seen]).await)
-    }
-
-    /// Writes something that nobody reads, to see whether writing works again.
-    async fn probe(&self) {
-        // How it ended is noted where the next look sees it.
-        let _ = self.observe("probe", "null".to_owned()).await;
-        sleep(LOOK * 3).await;
     }
 
     async fn compare(&self) -> Result<(), StoreError> {

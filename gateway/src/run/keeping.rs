@@ -125,6 +125,7 @@ pub(super) fn look_after(held: Held, audit: Audit, around: &Around<'_>) -> anyho
     };
     tokio::spawn(steward.clone().keep_heads(audit.heads));
     tokio::spawn(steward.clone().rounds());
+    tokio::spawn(steward.clone().probe());
     tokio::spawn(steward.watch());
     let (books, audit_key, state) = (audit.books, audit.public, around.config.gateway.state.clone());
     let alone = Semaphore::new(1);
