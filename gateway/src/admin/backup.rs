@@ -71,13 +71,8 @@ impl Admin {
             Ok(policies) => return Ok(policies),
             Err(reasons) => reasons,
         };
-        let mut entry = self.deed(random_id(), operator, (on, verb), &policies_of(&reasons), Value::Null);
-        if let log::Entry::Admin(admin) = &mut entry {
-            admin.decision = log::Verdict::Deny;
-        }
-        if let Err(error) = self.0.books.log().write(vec![entry]).await {
-            tracing::warn!(%error, "a refused administrative action could not be written down");
-        }
+        let entry = self.deed(random_id(), operator, (on, verb), &policies_of(&reasons), Value::Null);
+        self.tell_refused(entry).await;
         Err(Denial::said(operator, &format!("{on} {verb}"), reasons))
     }
 

@@ -315,7 +315,12 @@ impl Admin {
     }
 
     async fn tell_denied(&self, operator: &Operator, scope: &Scope, denial: &Denial) {
-        let mut entry = self.entry(operator, scope, denial.policies.clone(), &Commit::default());
+        let entry = self.entry(operator, scope, denial.policies.clone(), &Commit::default());
+        self.tell_refused(entry).await;
+    }
+
+    /// Writes down, as refused, what the entry says was to be done.
+    async fn tell_refused(&self, mut entry: log::Entry) {
         if let log::Entry::Admin(admin) = &mut entry {
             admin.decision = log::Verdict::Deny;
         }
