@@ -79,6 +79,7 @@ macro_rules! id {
 }
 
 id!(/** A person: `<provider>/<sub>`. */ UserId, is_scoped, IdError::Scoped);
+id!(/** Who signs people in: an OIDC provider, named by the operator. */ ProviderId, is_name, IdError::Name);
 id!(/** A group of people: `<provider>/<name>`. */ GroupId, is_scoped, IdError::Scoped);
 id!(/** A device, stable over changes of its keys. */ DeviceId, is_name, IdError::Name);
 id!(/** A set of devices, named by the operator. */ DeviceGroupId, is_name, IdError::Name);
