@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     audit::{Hash, Head},
-    object::{Address, Body, Connector, Device, Group, Kind, READER, Revocation, Token, User},
+    object::{
+        Address, Authority, Body, Connector, Device, Group, Kind, Logout, READER, Revocation, Session, Token,
+        User,
+    },
     private::{self, FileError},
     store::{Object, ObjectId, Revision, Unique},
 };
@@ -200,6 +203,9 @@ pub fn uniques(id: &ObjectId, body: &str) -> Result<Vec<Unique>, String> {
         Kind::Token => of::<Token>(id, body),
         Kind::Address => of::<Address>(id, body),
         Kind::Revocation => of::<Revocation>(id, body),
+        Kind::Session => of::<Session>(id, body),
+        Kind::Logout => of::<Logout>(id, body),
+        Kind::Authority => of::<Authority>(id, body),
         Kind::Secret => serde_json::from_str::<String>(body).map(|_| Vec::new()).map_err(|it| it.to_string()),
     }
 }

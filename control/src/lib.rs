@@ -15,4 +15,5 @@ pub mod private;
 pub mod restore;
 pub mod revoked;
 pub mod seal;
+pub mod session;
 pub mod store;

@@ -52,6 +52,8 @@ pub struct Restored {
     pub again: Vec<Again>,
     /// Unused tokens that are void.
     pub voided: usize,
+    /// Sessions that have ended.
+    pub sessions: usize,
     /// People who must get another audit id and key: theirs were destroyed.
     pub erased: BTreeSet<UserId>,
     /// What could not be known, in plain words that name nobody.
@@ -62,12 +64,14 @@ pub struct Restored {
 fn survives(id: &ObjectId, body: &str) -> bool {
     match id.kind {
         Kind::Token => Token::read(id, body).is_ok_and(|token| token.used.is_some()),
+        Kind::Session | Kind::Logout => false,
         Kind::User
         | Kind::Group
         | Kind::Device
         | Kind::Connector
         | Kind::Address
         | Kind::Revocation
+        | Kind::Authority
         | Kind::Secret => true,
     }
 }
@@ -98,8 +102,8 @@ pub fn restored(backup: &Backup, since: &Since<'_>, now: Timestamp, actor: &str)
     }
     draft.closed.sort();
     draft.closed.dedup();
-    let Draft { objects, again, voided, erased, closed, .. } = draft;
-    Restored { objects, again, voided, erased, closed }
+    let Draft { objects, again, voided, sessions, erased, closed, .. } = draft;
+    Restored { objects, again, voided, sessions, erased, closed }
 }
 
 /// Whose an audit id is, or was when the backup was made.
@@ -153,6 +157,7 @@ struct Draft<'a> {
     actor: &'a str,
     again: Vec<Again>,
     voided: usize,
+    sessions: usize,
     erased: BTreeSet<UserId>,
     closed: Vec<String>,
 }
@@ -161,14 +166,16 @@ impl<'a> Draft<'a> {
     fn new(backup: &Backup, now: Timestamp, actor: &'a str) -> Self {
         let mut objects = backup.objects.clone();
         objects.retain(|id, body| survives(id, body));
-        let voided = backup.objects.len() - objects.len();
+        let gone =
+            |kind| backup.objects.keys().filter(|id| id.kind == kind && !objects.contains_key(*id)).count();
+        let (voided, sessions) = (gone(Kind::Token), gone(Kind::Session));
         let revision = Revision(0);
         let object =
             |(id, body): (&ObjectId, &Arc<str>)| Object { id: id.clone(), revision, body: body.clone() };
         let meta = Meta { store: "".into(), epoch: 0, revision, closed: Vec::new() };
         let view = View::new(&Loaded { meta, objects: objects.iter().map(object).collect() }, []);
         let (again, erased, closed) = (Vec::new(), BTreeSet::new(), Vec::new());
-        Self { objects, view, now, actor, again, voided, erased, closed }
+        Self { objects, view, now, actor, again, voided, sessions, erased, closed }
     }
 
     fn carry_out(&mut self, ops: Vec<Op>) {
@@ -222,6 +229,9 @@ impl<'a> Draft<'a> {
                 | Kind::Token
                 | Kind::Address
                 | Kind::Revocation
+                | Kind::Session
+                | Kind::Logout
+                | Kind::Authority
                 | Kind::Secret => id.id.clone(),
             };
             let why =

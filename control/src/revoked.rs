@@ -44,6 +44,13 @@ pub enum Revoked {
         /// Whose.
         connector: ConnectorId,
     },
+    /// A person signed in on a device.
+    Session {
+        /// Which.
+        session: Arc<str>,
+        /// On which device.
+        device: DeviceId,
+    },
     /// A token that was not used yet.
     Token {
         /// Its id.
@@ -61,6 +68,7 @@ impl Revoked {
             Self::Device { device } => format!("device {device}"),
             Self::Key { device, key } => format!("key {device} {key}"),
             Self::Connector { connector } => format!("connector {connector}"),
+            Self::Session { session, device } => format!("session {session} {device}"),
             Self::Token { token } => format!("token {token}"),
         }
     }
@@ -75,6 +83,7 @@ impl Revoked {
             "device" => Self::Device { device: next()?.parse().ok()? },
             "key" => Self::Key { device: next()?.parse().ok()?, key: next()?.parse().ok()? },
             "connector" => Self::Connector { connector: next()?.parse().ok()? },
+            "session" => Self::Session { session: next()?.into(), device: next()?.parse().ok()? },
             "token" => Self::Token { token: next()?.into() },
             _ => return None,
         };
@@ -90,6 +99,7 @@ impl fmt::Display for Revoked {
             Self::Device { device } => write!(f, "device {device}"),
             Self::Key { device, key } => write!(f, "key {key} of device {device}"),
             Self::Connector { connector } => write!(f, "connector {connector}"),
+            Self::Session { session, device } => write!(f, "session {session} on device {device}"),
             Self::Token { token } => write!(f, "token {token}"),
         }
     }
@@ -109,6 +119,7 @@ mod tests {
             Revoked::Device { device: device.clone() },
             Revoked::Key { device, key },
             Revoked::Connector { connector: "fra-1".parse().unwrap() },
+            Revoked::Session { session: "5e55".into(), device: "laptop".parse().unwrap() },
             Revoked::Token { token: "ab12".into() },
         ];
         for one in all {

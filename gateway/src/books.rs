@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use control::{
     audit::{BarePath, Decided, Entry, Identity, Log, Obstacle, Person, Verdict},
     directory,
+    object::authority::ACCESS,
     seal::{Keyring, Place},
     store::{Record, Revision, Store},
 };
@@ -45,6 +46,16 @@ pub struct Books {
 /// Where the key of a person is sealed.
 pub fn place_of<'a>(store: &'a str, user: &'a UserId) -> Place<'a> {
     Place { store, kind: "user", id: user.as_str(), field: "key" }
+}
+
+/// Where what asks the provider about a session is sealed.
+pub fn place_of_refresh<'a>(store: &'a str, session: &'a str) -> Place<'a> {
+    Place { store, kind: "session", id: session, field: "refresh" }
+}
+
+/// Where the key of the built-in authority is sealed.
+pub fn place_of_authority(store: &str) -> Place<'_> {
+    Place { store, kind: "authority", id: ACCESS, field: "key" }
 }
 
 impl Books {

@@ -22,6 +22,7 @@ use crate::{
     directory::View,
     object::{Device, DeviceKey, Part, Revocation, User, device::MOST_KEYS, text},
     revoked::Revoked,
+    session,
 };
 
 /// What is asked about devices. A device is called by its name or its id.
@@ -351,6 +352,7 @@ fn set(
 fn disable(mut draft: Draft<'_>, called: &DeviceId, why: Option<&String>) -> Result<Plan, AdminError> {
     let mut device = known(&mut draft, called)?;
     draft.takes_away(Revoked::Device { device: device.id.clone() });
+    end_session(&mut draft, &device.id);
     if device.disabled.is_none() {
         device.disabled = Some(draft.disabled(why));
         draft.put(&device);
@@ -388,9 +390,17 @@ pub(super) fn delete(
         draft.delete::<Device>(device.id.as_str());
         draft.bar(device, &device.keys);
         draft.takes_away(Revoked::Device { device: device.id.clone() });
+        end_session(draft, &device.id);
     }
     let gone = devices.iter().map(|device| device.id.as_str()).collect();
     give(draft, context, &addresses::Wanted::new(), &gone)
+}
+
+/// A device that comes back needs its person to sign in again.
+fn end_session(draft: &mut Draft<'_>, device: &DeviceId) {
+    if let Some(session) = draft.view.directory().session(device).cloned() {
+        session::end(draft, &session);
+    }
 }
 
 fn rename(mut draft: Draft<'_>, called: &DeviceId, name: &DeviceId) -> Result<Plan, AdminError> {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A commit in the making, and what it takes away.
-pub(super) struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     pub view: &'a View,
     pub now: Timestamp,
     pub actor: &'a str,
@@ -83,6 +83,11 @@ impl<'a> Draft<'a> {
         self.revoked.push(revoked);
     }
 
+    /// What it takes away, told once.
+    pub fn taken_away(&mut self) -> Vec<Revoked> {
+        std::mem::take(&mut self.revoked)
+    }
+
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
@@ -105,7 +110,7 @@ impl<'a> Draft<'a> {
 
     fn answered(mut self, mut answer: Answer) -> Plan {
         answer.notes = std::mem::take(&mut self.notes);
-        let revoked = std::mem::take(&mut self.revoked);
+        let revoked = self.taken_away();
         Plan { commit: self.commit(), revoked, answer }
     }
 }

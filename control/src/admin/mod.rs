@@ -24,7 +24,7 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::draft::Draft;
+pub(crate) use self::draft::Draft;
 pub use self::{
     answer::Answer,
     connector::ConnectorRequest,

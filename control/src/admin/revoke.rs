@@ -8,7 +8,7 @@ use protocol::{id::DeviceId, key::WgKey, time::Timestamp};
 use super::draft::Draft;
 use crate::{
     directory::View,
-    object::{Connector, Device, Token, User},
+    object::{Connector, Device, Session, Token, User},
     revoked::Revoked,
     store::Commit,
 };
@@ -44,6 +44,10 @@ pub fn revoke_commit(view: &View, revoked: &Revoked, now: Timestamp, actor: &str
                 connector.disabled = Some(draft.disabled(None));
                 draft.put(&connector);
             }
+        }
+        Revoked::Session { session, .. } => {
+            draft.get::<Session>(session)?;
+            draft.delete::<Session>(session);
         }
         Revoked::Token { token } => {
             draft.get::<Token>(token)?;

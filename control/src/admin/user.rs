@@ -19,6 +19,7 @@ use crate::{
     directory::View,
     object::{Device, Group, User},
     revoked::Revoked,
+    session::{self, Sessions},
 };
 
 /// What is asked about people.
@@ -188,6 +189,7 @@ fn set(mut draft: Draft<'_>, id: &UserId, change: impl FnOnce(&mut User)) -> Res
 fn disable(mut draft: Draft<'_>, id: &UserId, why: Option<&String>) -> Result<Plan, AdminError> {
     let mut user = (*draft.get::<User>(id.as_str()).ok_or_else(|| unknown(Noun::User, id))?).clone();
     draft.takes_away(Revoked::User { user: id.clone() });
+    end_sessions(&mut draft, id);
     if user.disabled.is_none() {
         user.disabled = Some(draft.disabled(why));
         draft.put(&user);
@@ -209,6 +211,7 @@ fn remove(
         let devices = some(devices.iter().map(|device| named(context, &**device)));
         return Err(AdminError::HasDevices { user: id.clone(), devices });
     }
+    end_sessions(&mut draft, id);
     device::delete(&mut draft, context, &devices)?;
     draft.delete::<User>(id.as_str());
     draft.takes_away(Revoked::User { user: id.clone() });
@@ -216,6 +219,12 @@ fn remove(
     let data = user.shown(draft.view);
     let count = devices.len();
     Ok(draft.done(data, format!("user {id} removed, with {count} devices")))
+}
+
+/// Who is let in again signs in anew.
+fn end_sessions(draft: &mut Draft<'_>, id: &UserId) {
+    let sessions = Sessions::Of(id.clone()).found(draft.view);
+    sessions.iter().for_each(|session| session::end(draft, session));
 }
 
 /// They go on under another name in the log, or what stands there could still be told to be theirs.

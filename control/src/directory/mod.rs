@@ -60,6 +60,7 @@ pub struct Directory {
     users: HashTrieMapSync<UserId, Arc<Person>>,
     devices: HashTrieMapSync<DeviceId, Arc<DeviceRecord>>,
     owned: HashTrieMapSync<UserId, Arc<BTreeSet<DeviceId>>>,
+    sessions: HashTrieMapSync<DeviceId, Arc<object::Session>>,
     connectors: HashTrieMapSync<ConnectorId, Arc<object::Connector>>,
     apps: HashTrieMapSync<AppId, u32>,
 }
@@ -71,6 +72,7 @@ impl Directory {
             users: HashTrieMapSync::new_sync(),
             devices: HashTrieMapSync::new_sync(),
             owned: HashTrieMapSync::new_sync(),
+            sessions: HashTrieMapSync::new_sync(),
             connectors: HashTrieMapSync::new_sync(),
             apps: HashTrieMapSync::new_sync(),
         }
@@ -104,6 +106,16 @@ impl Directory {
     /// The devices of a person.
     pub fn owned(&self, owner: &UserId) -> impl Iterator<Item = &DeviceId> {
         self.owned.get(owner).into_iter().flat_map(|devices| devices.iter())
+    }
+
+    /// Who is signed in on a device, whatever the clock says; none if that was revoked.
+    pub fn session(&self, device: &DeviceId) -> Option<&Arc<object::Session>> {
+        self.sessions.get(device)
+    }
+
+    /// Every session, in no order.
+    pub fn sessions(&self) -> impl Iterator<Item = &Arc<object::Session>> {
+        self.sessions.values()
     }
 
     /// The connectors that may link, in no order.

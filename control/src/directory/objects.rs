@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use rpds::RedBlackTreeMapSync;
 
 use crate::{
-    object::{Address, Body, Connector, Device, Group, Kind, Revocation, Token, User},
+    object::{
+        Address, Authority, Body, Connector, Device, Group, Kind, Logout, Revocation, Session, Token, User,
+    },
     store::{ObjectId, Revision},
 };
 
@@ -23,6 +25,9 @@ pub struct Objects {
     tokens: Table<Token>,
     addresses: Table<Address>,
     revocations: Table<Revocation>,
+    sessions: Table<Session>,
+    logouts: Table<Logout>,
+    authorities: Table<Authority>,
     damaged: BTreeMap<ObjectId, String>,
 }
 
@@ -53,7 +58,8 @@ macro_rules! kept {
 
 kept!(
     User in users, Group in groups, Device in devices, Connector in connectors, Token in tokens,
-    Address in addresses, Revocation in revocations
+    Address in addresses, Revocation in revocations, Session in sessions, Logout in logouts,
+    Authority in authorities
 );
 
 impl Objects {
@@ -87,6 +93,9 @@ impl Objects {
             Kind::Token => self.set_in::<Token>(id, revision, body),
             Kind::Address => self.set_in::<Address>(id, revision, body),
             Kind::Revocation => self.set_in::<Revocation>(id, revision, body),
+            Kind::Session => self.set_in::<Session>(id, revision, body),
+            Kind::Logout => self.set_in::<Logout>(id, revision, body),
+            Kind::Authority => self.set_in::<Authority>(id, revision, body),
             // Of what is sealed the store's own keeper takes care.
             Kind::Secret => {}
         }

@@ -18,7 +18,7 @@ use rpds::{HashTrieMapSync, HashTrieSetSync};
 
 use super::{DeviceRecord, Directory, Kept, Objects, Person};
 use crate::{
-    object::{Address, Connector, Device, DeviceKey, Group, Kind, Part, User},
+    object::{Address, Connector, Device, DeviceKey, Group, Kind, Part, Session, User},
     revoked::Revoked,
     store::{Change, Loaded, Meta, ObjectId},
 };
@@ -70,6 +70,8 @@ pub struct View {
     directory: Directory,
     members: Sets<GroupId, UserId>,
     children: Sets<GroupId, GroupId>,
+    /// On which device a session is, by its id.
+    devices: HashTrieMapSync<Arc<str>, DeviceId>,
     /// Each as often as it was said and not yet taken back.
     revoked: BTreeMap<Revoked, usize>,
 }
@@ -88,6 +90,7 @@ impl View {
             directory: Directory::empty(loaded.meta.clone()),
             members: Sets::new_sync(),
             children: Sets::new_sync(),
+            devices: HashTrieMapSync::new_sync(),
             revoked,
         };
         for object in &loaded.objects {
@@ -188,6 +191,7 @@ impl View {
                 let id = ObjectId::new(Kind::Connector, connector.as_str());
                 self.follow(&id, &mut touched);
             }
+            Revoked::Session { session, .. } => self.follow_session(session, &mut touched),
             // Tokens are looked up where they are redeemed.
             Revoked::Token { .. } => {}
         }
@@ -210,6 +214,9 @@ impl View {
             | Kind::Token
             | Kind::Address
             | Kind::Revocation
+            | Kind::Session
+            | Kind::Logout
+            | Kind::Authority
             | Kind::Secret => {}
         }
     }
@@ -222,7 +229,9 @@ impl View {
         let addresses = Address::names(objects).map(ids(Kind::Address));
         let devices = Device::names(objects).map(ids(Kind::Device));
         let connectors = Connector::names(objects).map(ids(Kind::Connector));
-        let all: Vec<_> = groups.chain(users).chain(addresses).chain(devices).chain(connectors).collect();
+        let sessions = Session::names(objects).map(ids(Kind::Session));
+        let all = groups.chain(users).chain(addresses).chain(devices).chain(connectors).chain(sessions);
+        let all: Vec<_> = all.collect();
         all.iter().for_each(|id| self.relink(id, true));
         // Nobody read a directory yet.
         let mut touched = Touched::default();
@@ -246,8 +255,9 @@ impl View {
             }
             Kind::Address => self.follow_address(&id.id, touched),
             Kind::Connector => self.follow_connector(&id.id, touched),
-            // Whoever is in a group is followed by itself; tokens and revocations decide nothing that is open.
-            Kind::Group | Kind::Token | Kind::Revocation | Kind::Secret => {}
+            Kind::Session => self.follow_session(&id.id, touched),
+            // Whoever is in a group is followed by itself; the others decide nothing that is open.
+            Kind::Group | Kind::Token | Kind::Revocation | Kind::Logout | Kind::Authority | Kind::Secret => {}
         }
     }
 
@@ -369,6 +379,24 @@ impl View {
             index: address.filter(|address| address.freed.is_none()).map(|address| address.index),
             enabled: device.disabled.is_none() && !self.is_revoked(Revoked::Device { device: id.clone() }),
         }
+    }
+
+    fn follow_session(&mut self, id: &Arc<str>, touched: &mut Touched) {
+        if let Some(device) = self.devices.get(id).cloned() {
+            self.devices.remove_mut(id);
+            // Another may be there by now.
+            if self.directory.session(&device).is_some_and(|session| session.id == *id) {
+                self.directory.sessions.remove_mut(&device);
+            }
+            touched.devices.insert(device);
+        }
+        let Some(session) = self.objects.get::<Session>(id) else { return };
+        let device = session.device.clone();
+        if !self.is_revoked(Revoked::Session { session: id.clone(), device: device.clone() }) {
+            self.directory.sessions.insert_mut(device.clone(), session.clone());
+        }
+        touched.devices.insert(device.clone());
+        self.devices.insert_mut(id.clone(), device);
     }
 
     fn follow_address(&mut self, name: &str, touched: &mut Touched) {

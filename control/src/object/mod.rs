@@ -2,11 +2,14 @@
 //! It reads and writes no database. Always true: a field this version does not know is kept.
 
 pub mod address;
+pub mod authority;
 pub mod connector;
 pub mod device;
 pub mod group;
 mod json;
+pub mod logout;
 pub mod revocation;
+pub mod session;
 pub mod token;
 pub mod user;
 
@@ -18,10 +21,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub(crate) use self::json::{optional_text, text};
 pub use self::{
     address::{Address, Part},
+    authority::Authority,
     connector::Connector,
     device::{Device, DeviceKey},
     group::Group,
+    logout::Logout,
     revocation::Revocation,
+    session::Session,
     token::Token,
     user::User,
 };
@@ -64,6 +70,12 @@ kinds! {
     Address = "address",
     /// A key or device that must never come back, also not out of a backup.
     Revocation = "revocation",
+    /// A person signed in on a device.
+    Session = "session",
+    /// A logout token that was obeyed.
+    Logout = "logout",
+    /// What signs the certificates of our names.
+    Authority = "authority",
     /// What the store says of its secrets.
     Secret = "secret",
 }

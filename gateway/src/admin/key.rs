@@ -6,15 +6,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use control::{
     admin::Answer,
-    object::{Body, Kind, User},
-    seal::{Keyring, key_of},
+    object::{Authority, Body, Kind, Session, User},
+    seal::{Keyring, Place, key_of},
     store::{Commit, CommitError, Expect, Loaded, Object, Op, StoreError},
 };
 use policy::facts::{AdminKind, Operator};
 use serde_json::{Value, json};
 
 use super::{Admin, TRIES, random_id};
-use crate::books::place_of;
+use crate::books::{place_of, place_of_authority, place_of_refresh};
 
 /// Secrets that are sealed anew in one commit.
 const TOGETHER: usize = 200;
@@ -122,7 +122,15 @@ fn sealed(object: &Object) -> Option<Arc<str>> {
     match object.id.kind {
         Kind::User => serde_json::from_str::<User>(&object.body).ok().map(|user| user.key),
         Kind::Secret => serde_json::from_str::<String>(&object.body).ok().map(Into::into),
-        Kind::Group | Kind::Device | Kind::Connector | Kind::Token | Kind::Address | Kind::Revocation => None,
+        Kind::Session => serde_json::from_str::<Session>(&object.body).ok()?.refresh,
+        Kind::Authority => serde_json::from_str::<Authority>(&object.body).ok().map(|it| it.key),
+        Kind::Group
+        | Kind::Device
+        | Kind::Connector
+        | Kind::Token
+        | Kind::Address
+        | Kind::Revocation
+        | Kind::Logout => None,
     }
 }
 
@@ -144,9 +152,15 @@ fn commits(loaded: &Loaded, ring: &Keyring) -> Vec<Commit> {
         let op = match object.id.kind {
             Kind::User => user(object, store, ring)?,
             Kind::Secret => proof(object, store, ring)?,
-            Kind::Group | Kind::Device | Kind::Connector | Kind::Token | Kind::Address | Kind::Revocation => {
-                return None;
-            }
+            Kind::Session => session(object, store, ring)?,
+            Kind::Authority => authority(object, store, ring)?,
+            Kind::Group
+            | Kind::Device
+            | Kind::Connector
+            | Kind::Token
+            | Kind::Address
+            | Kind::Revocation
+            | Kind::Logout => return None,
         };
         Some(((object.id.clone(), Expect::At(object.revision)), op))
     });
@@ -160,13 +174,30 @@ fn commits(loaded: &Loaded, ring: &Keyring) -> Vec<Commit> {
 
 fn user(object: &Object, store: &str, ring: &Keyring) -> Option<Op> {
     let mut user: User = serde_json::from_str(&object.body).ok()?;
-    if key_of(&user.key) == ring.sealing() {
+    user.key = anew(&user.key, &place_of(store, &user.id), ring)?;
+    Some(user.put())
+}
+
+fn session(object: &Object, store: &str, ring: &Keyring) -> Option<Op> {
+    let mut session: Session = serde_json::from_str(&object.body).ok()?;
+    let sealed = session.refresh.take()?;
+    session.refresh = Some(anew(&sealed, &place_of_refresh(store, &session.id), ring)?);
+    Some(session.put())
+}
+
+fn authority(object: &Object, store: &str, ring: &Keyring) -> Option<Op> {
+    let mut authority: Authority = serde_json::from_str(&object.body).ok()?;
+    authority.key = anew(&authority.key, &place_of_authority(store), ring)?;
+    Some(authority.put())
+}
+
+/// The same secret under the ring's first key; `None` if it is sealed by that, or does not open.
+fn anew(sealed: &str, place: &Place<'_>, ring: &Keyring) -> Option<Arc<str>> {
+    if key_of(sealed) == ring.sealing() {
         return None;
     }
-    let place = place_of(store, &user.id);
-    let key = ring.open(&place, &user.key).ok()?;
-    user.key = ring.seal(&place, key.expose()).into();
-    Some(user.put())
+    let secret = ring.open(place, sealed).ok()?;
+    Some(ring.seal(place, secret.expose()).into())
 }
 
 fn proof(object: &Object, store: &str, ring: &Keyring) -> Option<Op> {

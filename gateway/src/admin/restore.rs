@@ -13,7 +13,7 @@ use control::{
     audit::{Chain, Entry, Filter, Head, Person, grep, verify},
     backup::{Backup, Header, uniques},
     directory::View,
-    object::{Connector, Device, Kind, Revocation, User},
+    object::{Authority, Connector, Device, Kind, Revocation, User},
     restore::{Restored, Since, restored},
     seal::{Keyring, SealError},
     store::{Meta, ObjectId, Replacement, StoreError, Unique},
@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 
 use super::{Admin, TRIES, cut_of, now};
 use crate::{
-    books::{place_of, random_id},
+    books::{place_of, place_of_authority, random_id},
     truth::{PROOF, Scope},
 };
 
@@ -296,6 +296,11 @@ fn opens(backup: &Backup, keys: &Keyring) -> Result<(), String> {
         let user: User = serde_json::from_str(body).map_err(|error| format!("{id}: {error}"))?;
         keys.open(&place_of(store, &user.id), &user.key).map_err(|why| said(&id.to_string(), why))?;
     }
+    for (id, body) in backup.objects.iter().filter(|(id, _)| id.kind == Kind::Authority) {
+        let authority: Authority = serde_json::from_str(body).map_err(|error| format!("{id}: {error}"))?;
+        let opened = keys.open(&place_of_authority(store), &authority.key);
+        opened.map_err(|why| said(&id.to_string(), why))?;
+    }
     Ok(())
 }
 
@@ -316,18 +321,29 @@ impl Sealing {
                 Kind::Secret if *id.id == *PROOF => {
                     Value::String(self.keys.proof(&self.store)).to_string().into()
                 }
+                Kind::Authority => self.authority(from, body)?,
                 Kind::Group
                 | Kind::Device
                 | Kind::Connector
                 | Kind::Token
                 | Kind::Address
                 | Kind::Revocation
+                | Kind::Session
+                | Kind::Logout
                 | Kind::Secret => body.clone(),
             };
             let uniques = uniques(id, &body)?;
             Ok((id.clone(), body, uniques))
         });
         anew.collect()
+    }
+
+    fn authority(&self, from: &str, body: &str) -> Result<Arc<str>, String> {
+        let mut authority: Authority = serde_json::from_str(body).map_err(|error| error.to_string())?;
+        let key =
+            self.keys.open(&place_of_authority(from), &authority.key).map_err(|error| error.to_string())?;
+        authority.key = self.keys.seal(&place_of_authority(&self.store), key.expose()).into();
+        serde_json::to_string(&authority).map(Into::into).map_err(|error| error.to_string())
     }
 
     /// Whose key was destroyed goes on under the one they have now, or a new one.
@@ -365,7 +381,8 @@ fn details(backup: &Backup, restored: &Restored) -> Value {
     let header = &backup.header;
     json!({
         "backup": { "store": header.store, "revision": header.revision, "at": header.at.to_string(), "gateway": header.gateway },
-        "again": again, "again_in_all": restored.again.len(), "voided_tokens": restored.voided, "closed": restored.closed,
+        "again": again, "again_in_all": restored.again.len(), "voided_tokens": restored.voided,
+        "ended_sessions": restored.sessions, "closed": restored.closed,
     })
 }
 
@@ -374,7 +391,8 @@ fn data(backup: &Backup, restored: &Restored) -> Value {
     let header = &backup.header;
     json!({
         "backup_revision": header.revision, "backup_at": header.at.to_string(),
-        "again": again, "voided_tokens": restored.voided, "closed": restored.closed,
+        "again": again, "voided_tokens": restored.voided, "ended_sessions": restored.sessions,
+        "closed": restored.closed,
     })
 }
 
@@ -392,13 +410,14 @@ fn proposal(backup: &Backup, planned: &Planned) -> Answer {
         "It would stay closed until you confirm."
     };
     let text = format!(
-        "This would put {} objects of {} (revision {}) in the place of the store at revision {}, revoke {} again and void {} tokens. {end} Say it again with --yes.",
+        "This would put {} objects of {} (revision {}) in the place of the store at revision {}, revoke {} again, void {} tokens and end {} sessions. {end} Say it again with --yes.",
         restored.objects.len(),
         header.at,
         header.revision,
         meta.revision,
         restored.again.len(),
-        restored.voided
+        restored.voided,
+        restored.sessions
     );
     Answer { data: data(backup, restored), notes: notes(restored), text: Some(text), ..Answer::default() }
 }
@@ -412,12 +431,13 @@ fn told(backup: &Backup, meta: &Meta, restored: &Restored) -> Answer {
         "The store is CLOSED: see to what is not known, then say `doorward admin restore --confirm`."
     };
     let text = format!(
-        "restored revision {} of {} as revision {}; {} revoked again, {} tokens void. {end}",
+        "restored revision {} of {} as revision {}; {} revoked again, {} tokens void, {} sessions ended. {end}",
         backup.header.revision,
         backup.header.at,
         meta.revision,
         restored.again.len(),
-        restored.voided
+        restored.voided,
+        restored.sessions
     );
     Answer { data, notes: notes(restored), text: Some(text), ..Answer::default() }
 }

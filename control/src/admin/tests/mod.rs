@@ -4,6 +4,7 @@
 mod import;
 mod random;
 mod rules;
+mod sessions;
 mod tokens;
 
 use std::{

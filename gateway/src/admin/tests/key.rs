@@ -6,13 +6,21 @@ use std::{
     task::{Context as Task, Poll},
 };
 
-use control::store::{Change, Changes, Lease};
+use control::{
+    object::Body as _,
+    store::{Change, Changes, Lease},
+};
 
 use super::*;
-use crate::steward::Steward;
+use crate::{
+    books::{place_of_authority, place_of_refresh},
+    steward::Steward,
+};
 
 /// More than are sealed in one commit, twice.
 const PEOPLE: usize = 450;
+/// The proof, a session, and the authority.
+const OTHERS: usize = 3;
 /// Moments at which the process is killed.
 const MOMENTS: usize = 20;
 
@@ -23,6 +31,36 @@ async fn crowd() -> World {
         writeln!(text, "[[user]]\nid = \"corp/p{n}\"\nemail = \"p{n}@corp.example\"").expect("text");
     }
     world.import(text).await;
+    let ring = world.admin.0.keys.load_full();
+    let store = world.admin.0.reloader.view().directory().meta().store.clone();
+    let session = control::object::Session {
+        id: "5e55".into(),
+        user: "corp/p0".parse().expect("an id"),
+        device: "laptop".parse().expect("an id"),
+        provider: "corp".parse().expect("an id"),
+        at: Timestamp::MIN,
+        expires: Timestamp::MAX,
+        auth_time: None,
+        amr: Default::default(),
+        acr: None,
+        sid: None,
+        refresh: Some(ring.seal(&place_of_refresh(&store, "5e55"), b"refresh").into()),
+        refreshed: Timestamp::MIN,
+        refreshing: None,
+        suspended: None,
+        rest: Default::default(),
+    };
+    let authority = control::object::Authority {
+        id: "access".into(),
+        certificate: "PEM".to_owned(),
+        key: ring.seal(&place_of_authority(&store), b"key").into(),
+        at: Timestamp::MIN,
+        rest: Default::default(),
+    };
+    let ops = vec![session.put(), authority.put()];
+    let commit = Commit { ops, ..Commit::default() };
+    world.store().commit(commit).await.expect("kept");
+    world.admin.0.reloader.catch_up().await.expect("read");
     world
 }
 
@@ -50,6 +88,19 @@ async fn opens(world: &World) {
                 let user: control::object::User = serde_json::from_str(&object.body).expect("a user");
                 ring.open(&place_of(store, &user.id), &user.key).unwrap_or_else(|error| panic!("{error}"));
             }
+            control::object::Kind::Session => {
+                let session: control::object::Session =
+                    serde_json::from_str(&object.body).expect("a session");
+                let (place, sealed) =
+                    (place_of_refresh(store, &session.id), session.refresh.expect("sealed"));
+                ring.open(&place, &sealed).unwrap_or_else(|error| panic!("{error}"));
+            }
+            control::object::Kind::Authority => {
+                let authority: control::object::Authority =
+                    serde_json::from_str(&object.body).expect("an authority");
+                let opened = ring.open(&place_of_authority(store), &authority.key);
+                opened.unwrap_or_else(|error| panic!("{error}"));
+            }
             _ => {}
         }
     }
@@ -61,14 +112,14 @@ async fn everything_is_sealed_anew_and_the_old_key_goes() {
     let old = ids(&world);
     let before = world.admin.0.reloader.view().directory().revision();
     let answer = rotate(&world).await;
-    assert_eq!(answer.data["sealed"], PEOPLE + 1, "and the proof");
+    assert_eq!(answer.data["sealed"], PEOPLE + OTHERS);
     let new = ids(&world);
     assert!(new.len() == 1 && new != old, "{new:?}");
     opens(&world).await;
     let listed = world.ask(AdminRequest::Key(KeyRequest::List)).await;
     assert_eq!(
         listed.data,
-        serde_json::json!([{ "id": new[0], "seals": "yes", "secrets": PEOPLE + 1, "here": "yes" }])
+        serde_json::json!([{ "id": new[0], "seals": "yes", "secrets": PEOPLE + OTHERS, "here": "yes" }])
     );
     let engine = world.store().engine();
     let store = world.admin.0.reloader.view().directory().meta().store.clone();

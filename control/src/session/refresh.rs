@@ -1,0 +1,76 @@
+//! Asking the provider whether a session still holds. Always true: that it is being asked is written down
+//! first, since asking may use up what it is asked with; an answer that was lost signs nobody out at once.
+
+use std::{sync::Arc, time::Duration};
+
+use protocol::{id::UserId, time::Timestamp};
+
+use super::{Authority, Claims, Plan, believe, draft, end, known, planned};
+use crate::{directory::View, object::session::Refreshing};
+
+/// What the provider answered.
+#[derive(Debug, Clone)]
+pub enum Answered {
+    /// It holds.
+    Still {
+        /// What it says of the person now; `None`: nothing new.
+        claims: Option<Claims>,
+        /// Sealed: what to ask with the next time, if that is another.
+        refresh: Option<Arc<str>>,
+    },
+    /// It does not.
+    Gone,
+    /// Nothing to go by: the session stays as it is.
+    Later,
+    /// What it was asked with is used up, and what to ask with next was lost with an answer: it holds for
+    /// as long as one that can never be asked about.
+    Lost {
+        /// How long that is, from when it was confirmed last.
+        holds: Duration,
+    },
+}
+
+/// Writes down that `gateway` is about to ask; `None` if the session is gone or cannot be asked about.
+pub fn asked(view: &View, session: &str, gateway: &Arc<str>, now: Timestamp) -> Option<Plan> {
+    let mut draft = draft(view, now);
+    let mut session = (*known(&mut draft, session)?).clone();
+    session.refresh.as_ref()?;
+    session.refreshing = Some(Refreshing { at: now, by: gateway.clone() });
+    draft.put(&session);
+    Some(planned(draft))
+}
+
+/// What the answer means; `None` if the session is gone.
+pub fn refreshed(
+    view: &View,
+    session: &str,
+    answered: &Answered,
+    authority: &Authority,
+    now: Timestamp,
+) -> Option<Plan> {
+    let mut draft = draft(view, now);
+    let before = known(&mut draft, session)?;
+    let mut session = (*before).clone();
+    session.refreshing = None;
+    match answered {
+        Answered::Still { claims, refresh } => {
+            let user: UserId = session.user.clone();
+            if let Some(claims) = claims {
+                believe(&mut draft, &user, claims, authority)?;
+            }
+            session.refreshed = now;
+            if let Some(refresh) = refresh {
+                session.refresh = Some(refresh.clone());
+            }
+            draft.put(&session);
+        }
+        Answered::Gone => end(&mut draft, &before),
+        Answered::Later => draft.put(&session),
+        Answered::Lost { holds } => {
+            session.refresh = None;
+            session.expires = session.expires.min(session.refreshed.plus(*holds).max(now));
+            draft.put(&session);
+        }
+    }
+    Some(planned(draft))
+}
