@@ -214,7 +214,7 @@ impl fmt::Display for DenyReason {
             Self::Idle => f.write_str("nothing passed for its lifetime"),
             Self::Draining => f.write_str("the gateway is shutting down"),
             Self::Exhausted => f.write_str("the gateway is out of file descriptors"),
-            Self::Policy(Reason::Forbidden { policy, reason, advice }) => {
+            Self::Policy(Reason::Forbidden { policy, reason, advice, .. }) => {
                 write!(f, "{policy}: {reason}")?;
                 advice.iter().try_for_each(|advice| write!(f, " ({advice})"))
             }
@@ -293,6 +293,7 @@ pub fn check(snapshot: &Snapshot, question: &Question, now: Timestamp) -> Verdic
     let request = Request {
         user: &user,
         device: Some(&device),
+        session: None,
         resource,
         action: action(&question.ask),
         source: question.source,
@@ -302,7 +303,7 @@ pub fn check(snapshot: &Snapshot, question: &Question, now: Timestamp) -> Verdic
             let permit = Permit(Open { site, proto: proto(&question.ask), target });
             Verdict::Allow(Allowed { permit, user, device, until, policies })
         }
-        Decision::Deny { until, reasons } => Verdict::Deny(Denied {
+        Decision::Deny { until, reasons, .. } => Verdict::Deny(Denied {
             user: Some(user.id.clone()),
             reasons: reasons.into_iter().map(DenyReason::Policy).collect(),
             until,

@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 use protocol::time::Timestamp;
 use serde::Serialize;
 
+pub use crate::step_up::StepUp;
+
 /// A policy's `@id`.
 pub type PolicyId = Arc<str>;
 
@@ -25,6 +27,9 @@ pub enum Decision {
         until: Option<Timestamp>,
         /// What stood in the way, most telling first; never empty.
         reasons: Vec<Reason>,
+        /// The sign-in by which it would be allowed, if there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        step_up: Option<StepUp>,
     },
 }
 
@@ -40,6 +45,9 @@ pub enum Reason {
         reason: String,
         /// Its `@advice`.
         advice: Option<String>,
+        /// Its `@step_up`, if with that it would not match; another policy may still stand in the way.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        step_up: Option<StepUp>,
     },
     /// A permit names this person and this resource, but a condition does not hold.
     NotMet {
@@ -51,6 +59,9 @@ pub enum Reason {
         conditions: Vec<String>,
         /// Its `@advice`.
         advice: Option<String>,
+        /// Its `@step_up`, if with that it would match; another policy may still stand in the way.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        step_up: Option<StepUp>,
     },
     /// No permit names this person for this resource.
     NoPolicy,
@@ -75,6 +86,16 @@ impl Decision {
             Self::Allow { until, .. } | Self::Deny { until, .. } => *until,
         }
     }
+
+    /// The sign-in that would turn a denial: asked again at the same instant about the same facts, but with the
+    /// session of [`StepUp::renewed`], the policies allow it. One thing is hoped for rather than certain: the methods
+    /// that the policies which ask for an `acr` want to see in `amr` are taken to come with it.
+    pub fn step_up(&self) -> Option<&StepUp> {
+        match self {
+            Self::Allow { .. } => None,
+            Self::Deny { step_up, .. } => step_up.as_ref(),
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -85,7 +106,7 @@ impl fmt::Display for Reason {
                 f.write_str(reason)?;
                 advice
             }
-            Self::NotMet { policy, title, conditions, advice } => {
+            Self::NotMet { policy, title, conditions, advice, .. } => {
                 let name = title.as_deref().unwrap_or(policy);
                 write!(f, "{name:?} would allow it, but {}", conditions.join(", and "))?;
                 advice
@@ -105,6 +126,8 @@ impl fmt::Display for Reason {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -113,6 +136,7 @@ mod tests {
             policy: "guard".into(),
             reason: "Disk encryption is off".into(),
             advice: Some("Turn it on".into()),
+            step_up: None,
         };
         assert_eq!(forbidden.to_string(), "Disk encryption is off. Turn it on");
         let not_met = Reason::NotMet {
@@ -120,6 +144,7 @@ mod tests {
             title: None,
             conditions: vec!["device is missing".into(), "user.email is missing".into()],
             advice: None,
+            step_up: None,
         };
         assert_eq!(
             not_met.to_string(),
@@ -131,10 +156,17 @@ mod tests {
 
     #[test]
     fn serializes_for_logs() {
-        let decision = Decision::Deny { until: None, reasons: vec![Reason::NoPolicy] };
+        let decision = Decision::Deny { until: None, reasons: vec![Reason::NoPolicy], step_up: None };
         assert_eq!(
             serde_json::to_string(&decision).unwrap(),
             r#"{"decision":"deny","until":null,"reasons":[{"kind":"no_policy"}]}"#
+        );
+        let step_up = StepUp { max_age: Some(Duration::from_secs(900)), acr: None };
+        let decision =
+            Decision::Deny { until: None, reasons: vec![Reason::NoPolicy], step_up: Some(step_up) };
+        assert_eq!(
+            serde_json::to_string(&decision).unwrap(),
+            r#"{"decision":"deny","until":null,"reasons":[{"kind":"no_policy"}],"step_up":{"max_age":900}}"#
         );
     }
 }

@@ -14,6 +14,7 @@ use ring::digest::{Context, SHA256};
 
 use crate::{
     answer::Answer,
+    appeal::Appeal,
     cedar::{self, ActionEntities, CedarError, Parts},
     decision::{Decision, PolicyId, Reason},
     error::LoadErrors,
@@ -119,11 +120,15 @@ impl Engine {
             shadow.see(&self.oracle, matter, now, &hearing.answer);
         }
         let until = self.until(matter, now, &hearing);
-        self.conclude(&hearing, until)
+        if hearing.answer.allowed() {
+            return allow(&hearing.answer, until);
+        }
+        let appeal = Appeal::of(&self.court, matter, now, &hearing);
+        self.deny(&hearing, appeal.as_ref(), until)
     }
 
     /// The same by Cedar's own authorizer over the whole set: slow, and the measure of `decide`.
-    /// A default denial is [`Reason::NoPolicy`]; the answer is good for this instant only.
+    /// A default denial is [`Reason::NoPolicy`], and no step-up is looked for; the answer is good for this instant only.
     pub fn decide_by_oracle(&self, request: &Request<'_>, now: Timestamp) -> Decision {
         self.by_oracle(&Matter::Access(*request), now, now.plus(MOMENT))
     }
@@ -147,11 +152,11 @@ impl Engine {
             Err(error) => unheard(&error, now),
             Ok(answer) if answer.allowed() => allow(&answer, until),
             Ok(answer) => {
-                let mut reasons = self.stated(&answer);
+                let mut reasons = self.stated(&answer, None);
                 if reasons.is_empty() {
                     reasons.push(Reason::NoPolicy);
                 }
-                Decision::Deny { until, reasons }
+                Decision::Deny { until, reasons, step_up: None }
             }
         }
     }
@@ -210,36 +215,33 @@ impl Engine {
         Some(turn)
     }
 
-    fn conclude(&self, hearing: &Hearing<'_>, until: Option<Timestamp>) -> Decision {
-        if hearing.answer.allowed() {
-            return allow(&hearing.answer, until);
-        }
-        let mut reasons = self.stated(&hearing.answer);
+    fn deny(&self, hearing: &Hearing<'_>, appeal: Option<&Appeal<'_>>, until: Option<Timestamp>) -> Decision {
+        let mut reasons = self.stated(&hearing.answer, appeal);
         if reasons.is_empty()
             && let Some(case) = hearing.denied()
             && let Ok(env) = case.env()
         {
-            reasons = explain::not_met(self.court.candidates(case), env, case.question.act.subject());
+            let step_up = |rule: &Rule| appeal?.of_permit(rule);
+            reasons =
+                explain::not_met(self.court.candidates(case), env, case.question.act.subject(), step_up);
         }
         if reasons.is_empty() {
             reasons.push(Reason::NoPolicy);
         }
-        Decision::Deny { until, reasons }
+        Decision::Deny { until, reasons, step_up: appeal.and_then(Appeal::of_all) }
     }
 
     /// The forbids that matched, then the errors.
-    fn stated(&self, answer: &Answer) -> Vec<Reason> {
-        let rule = |id: &PolicyId| {
-            let place = self.court.rules.binary_search_by(|rule| rule.id.cmp(id)).ok()?;
-            self.court.rules.get(place)
-        };
+    fn stated(&self, answer: &Answer, appeal: Option<&Appeal<'_>>) -> Vec<Reason> {
         let forbidden = answer.forbids.iter().map(|id| {
-            let words = rule(id).map(|rule| &rule.words);
+            let rule = self.court.rule(id);
+            let words = rule.map(|rule| &rule.words);
             let said = words.and_then(|words| words.reason.clone().or_else(|| words.title.clone()));
             Reason::Forbidden {
                 policy: id.clone(),
                 reason: said.unwrap_or_else(|| id.to_string()),
                 advice: words.and_then(|words| words.advice.clone()),
+                step_up: rule.and_then(|rule| appeal?.of_forbid(rule)),
             }
         });
         let errors = answer
@@ -272,7 +274,7 @@ fn allow(answer: &Answer, until: Option<Timestamp>) -> Decision {
 /// The question could not even be put.
 fn unheard(error: &CedarError, now: Timestamp) -> Decision {
     let reasons = vec![Reason::Error { policy: NOBODY.into(), error: error.to_string() }];
-    Decision::Deny { until: Some(now.plus(BLIND)), reasons }
+    Decision::Deny { until: Some(now.plus(BLIND)), reasons, step_up: None }
 }
 
 #[cfg(test)]
@@ -284,7 +286,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        facts::{Action, AdminKind, App, Operator, Proto, Resource, User},
+        facts::{Action, AdminKind, App, Operator, Proto, Resource, Session, User},
         shadow::Sample,
     };
 
@@ -295,6 +297,10 @@ mod tests {
 
     /// Decides one connection to an app of this sensitivity.
     fn decide(engine: &Engine, sensitivity: u8) -> Decision {
+        decide_in(engine, sensitivity, None)
+    }
+
+    fn decide_in(engine: &Engine, sensitivity: u8, session: Option<&Session>) -> Decision {
         let user = User {
             id: "corp/alice".parse().unwrap(),
             groups: Default::default(),
@@ -312,6 +318,7 @@ mod tests {
         let request = Request {
             user: &user,
             device: None,
+            session,
             resource: Resource::App(&app),
             action: Action::Connect { port: 1, proto: Proto::Tcp },
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -355,6 +362,23 @@ mod tests {
         assert!(!decide(&engine, 3).is_allowed());
         assert!(samples.try_iter().all(|sample| sample.compare().is_ok()));
         assert_eq!(shadow.tallied(), Tallied { compared: 2, dropped: 0, mismatches: 0 });
+    }
+
+    #[test]
+    fn a_sample_holds_the_session() {
+        let text = r#"@id("in") permit (principal, action == Doorward::Action::"connect", resource)
+            when { context has session && context.session has acr && context.session.amr.contains("pwd") };"#;
+        let files = [PolicyFile { name: "a".into(), text: text.into() }];
+        let (engine, _, samples) = watched(Engine::load(&files, &[]).unwrap(), 1);
+        let session = Session {
+            at: Timestamp::MIN,
+            expires: Timestamp::MAX,
+            auth_time: Some(Timestamp::MIN),
+            amr: ["pwd".to_owned()].into(),
+            acr: Some("mfa".to_owned()),
+        };
+        assert!(decide_in(&engine, 1, Some(&session)).is_allowed());
+        assert_eq!(samples.try_recv().unwrap().compare(), Ok(()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use protocol::time::Timestamp;
 
 use crate::{
     cedar::{self, Comparison, Env, Expr, Plain, View},
-    decision::Reason,
+    decision::{Reason, StepUp},
     rule::{Rule, conjuncts},
     zone::{DAY, HOUR, MINUTE},
 };
@@ -14,14 +14,31 @@ use crate::{
 /// More permits than these help nobody.
 const MAX_PERMITS: usize = 3;
 
-/// The permits among `candidates` that failed, fewest failing conditions first. `who` is what the
-/// principal is called.
+/// Why no permit among `candidates` matched, fewest failing conditions first. `who` is what the
+/// principal is called; `step_up` knows what would help with a permit.
 pub(crate) fn not_met<'a>(
     candidates: impl Iterator<Item = &'a Rule>,
     env: &Env,
     who: &'static str,
+    step_up: impl Fn(&Rule) -> Option<StepUp>,
 ) -> Vec<Reason> {
-    let mut failed: Vec<(&Rule, Vec<String>)> = candidates
+    let reason = |(rule, conditions): (&Rule, Vec<String>)| Reason::NotMet {
+        policy: rule.id.clone(),
+        title: rule.words.title.clone(),
+        conditions,
+        advice: rule.words.advice.clone(),
+        step_up: step_up(rule),
+    };
+    nearest(candidates, env, who).into_iter().map(reason).collect()
+}
+
+/// The permits among `candidates` that failed and what of each does, fewest first.
+pub(crate) fn nearest<'a>(
+    candidates: impl Iterator<Item = &'a Rule>,
+    env: &Env,
+    who: &'static str,
+) -> Vec<(&'a Rule, Vec<String>)> {
+    let mut failed: Vec<(&'a Rule, Vec<String>)> = candidates
         .filter(|rule| rule.permit)
         .filter_map(|rule| Some((rule, Words { env, who }.failing(rule.body.as_ref()?.expr()))))
         .filter(|(_, conditions)| !conditions.is_empty())
@@ -29,13 +46,7 @@ pub(crate) fn not_met<'a>(
     // What is built in says the least.
     failed.sort_by_key(|(rule, conditions)| (rule.is_built_in(), conditions.len(), &rule.id));
     failed.truncate(MAX_PERMITS);
-    let reason = |(rule, conditions): (&Rule, Vec<String>)| Reason::NotMet {
-        policy: rule.id.clone(),
-        title: rule.words.title.clone(),
-        conditions,
-        advice: rule.words.advice.clone(),
-    };
-    failed.into_iter().map(reason).collect()
+    failed
 }
 
 struct Words<'a> {
@@ -118,6 +129,10 @@ impl Words<'_> {
             Plain::Entity { .. } if is_fact(limit) => {
                 self.path(limit).unwrap_or_else(|| shown(&bound, &name))
             }
+            Plain::Instant(_) => match self.path(limit) {
+                Some(path) => format!("{path}, {}", shown(&bound, &path)),
+                None => shown(&bound, &name),
+            },
             _ => shown(&bound, &name),
         };
         Some(match (comparison, wanted) {

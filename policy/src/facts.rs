@@ -118,6 +118,21 @@ pub struct Device {
     pub posture: Posture,
 }
 
+/// A user signed in on a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// When it began at the gateway, or was last renewed there.
+    pub at: Timestamp,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// When the person proved who they are, as far as the provider says; never "now" in its place.
+    pub auth_time: Option<Timestamp>,
+    /// How they did, in the provider's words (RFC 8176).
+    pub amr: BTreeSet<String>,
+    /// How strong that was, in the provider's words.
+    pub acr: Option<String>,
+}
+
 /// A protected service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
@@ -193,6 +208,8 @@ pub struct Request<'a> {
     pub user: &'a User,
     /// On which device.
     pub device: Option<&'a Device>,
+    /// Signed in how; none if not at all.
+    pub session: Option<&'a Session>,
     /// What to.
     pub resource: Resource<'a>,
     /// Doing what.
@@ -235,11 +252,15 @@ pub enum AdminKind {
     Key,
     /// The store itself.
     Store,
+    /// Who is signed in where.
+    Session,
+    /// Who says who people are.
+    Provider,
 }
 
 impl AdminKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::User,
         Self::Group,
         Self::Device,
@@ -249,6 +270,8 @@ impl AdminKind {
         Self::Backup,
         Self::Key,
         Self::Store,
+        Self::Session,
+        Self::Provider,
     ];
 
     /// As policies write it: `Admin::"device"`.
@@ -263,6 +286,8 @@ impl AdminKind {
             Self::Backup => "backup",
             Self::Key => "key",
             Self::Store => "store",
+            Self::Session => "session",
+            Self::Provider => "provider",
         }
     }
 }

@@ -204,7 +204,7 @@ impl Tree {
             Self::Resource => Val::Entity(question.resource.entity),
             Self::Context => Val::Record(&question.context),
             Self::Acts(acts) => Val::Bool(acts & question.act.bit() != 0),
-            Self::Attr(base, name) => Val::of(find(value(base)?.fields(question)?, name)?)?,
+            Self::Attr(base, name) => Val::of(find(value(base)?.fields(question)?, name)?),
             Self::Has(base, names) => Val::Bool(has(value(base)?, names, question)?),
             Self::And(both) => Val::Bool(holds(&both[0])? && holds(&both[1])?),
             Self::Or(either) => Val::Bool(holds(&either[0])? || holds(&either[1])?),
@@ -235,7 +235,10 @@ impl Tree {
 
     /// Whether `element` is one of these.
     fn holds_one(&self, element: Val<'_>, question: &Question<'_>) -> Option<bool> {
-        let Self::Set(items) = self else { return None };
+        let Self::Set(items) = self else {
+            let Val::Texts(texts) = self.value(question)? else { return None };
+            return Some(texts.contains(&element.text()?));
+        };
         items
             .iter()
             .map(|item| compare(Comparison::Equal, item.value(question)?, element))
@@ -290,7 +293,7 @@ fn has(base: Val<'_>, names: &[String], question: &Question<'_>) -> Option<bool>
     match find(fields, name) {
         None => Some(false),
         Some(_) if rest.is_empty() => Some(true),
-        Some(datum) => has(Val::of(datum)?, rest, question),
+        Some(datum) => has(Val::of(datum), rest, question),
     }
 }
 
@@ -318,6 +321,7 @@ enum Val<'a> {
     Bool(bool),
     Long(i64),
     Text(&'a str),
+    Texts(&'a [&'a str]),
     Instant(i64),
     Span(i64),
     Net(IpNet),
@@ -326,17 +330,17 @@ enum Val<'a> {
 }
 
 impl<'a> Val<'a> {
-    fn of(datum: &'a Datum<'a>) -> Option<Self> {
-        Some(match datum {
+    fn of(datum: &'a Datum<'a>) -> Self {
+        match datum {
             Datum::Bool(b) => Self::Bool(*b),
             Datum::Long(n) => Self::Long(*n),
             Datum::Text(text) => Self::Text(text),
-            Datum::Texts(_) => return None,
+            Datum::Texts(texts) => Self::Texts(texts),
             Datum::Time(at) => Self::Instant(at.millis()),
             Datum::Net(net) => Self::Net(*net),
             Datum::Entity(entity) => Self::Entity(*entity),
             Datum::Record(fields) => Self::Record(fields),
-        })
+        }
     }
 
     fn fields(self, question: &'a Question<'_>) -> Option<&'a [(&'a str, Datum<'a>)]> {
@@ -362,7 +366,12 @@ impl<'a> Val<'a> {
     fn number(self) -> Option<i64> {
         match self {
             Self::Long(n) | Self::Instant(n) | Self::Span(n) => Some(n),
-            Self::Bool(_) | Self::Text(_) | Self::Net(_) | Self::Entity(_) | Self::Record(_) => None,
+            Self::Bool(_)
+            | Self::Text(_)
+            | Self::Texts(_)
+            | Self::Net(_)
+            | Self::Entity(_)
+            | Self::Record(_) => None,
         }
     }
 }

@@ -124,6 +124,12 @@ impl Court {
         Ok((case, Answer::of(permits, forbids, errors)))
     }
 
+    /// The policy of this id.
+    pub(crate) fn rule(&self, id: &PolicyId) -> Option<&Rule> {
+        let place = self.rules.binary_search_by(|rule| rule.id.cmp(id)).ok()?;
+        self.rules.get(place)
+    }
+
     pub(crate) fn candidates<'a>(&'a self, case: &'a Case<'_>) -> impl Iterator<Item = &'a Rule> {
         case.candidates.iter().filter_map(|place| self.rules.get(*place))
     }
@@ -146,7 +152,18 @@ impl Court {
 impl<'a> Hearing<'a> {
     /// The reading to explain: the first that is denied.
     pub(crate) fn denied(&self) -> Option<&Case<'a>> {
-        self.readings.iter().find(|(_, answer)| !answer.allowed()).map(|(case, _)| case)
+        self.readings.get(self.denied_place()?).map(|(case, _)| case)
+    }
+
+    /// Which that is.
+    pub(crate) fn denied_place(&self) -> Option<usize> {
+        self.readings.iter().position(|(_, answer)| !answer.allowed())
+    }
+
+    /// Whether the condition of `rule` holds for one reading.
+    pub(crate) fn matches(&self, reading: usize, rule: &Rule) -> bool {
+        let holds = |case| rule.body.as_ref().map_or(Ok(true), |body| body.holds(case));
+        self.readings.get(reading).is_some_and(|(case, _)| holds(case) == Ok(true))
     }
 
     fn cases(&self) -> impl Iterator<Item = &Case<'a>> {

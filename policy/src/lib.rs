@@ -6,6 +6,7 @@ pub mod decision;
 pub mod facts;
 
 mod answer;
+mod appeal;
 mod cedar;
 mod clock;
 mod engine;
@@ -22,6 +23,7 @@ mod question;
 mod rule;
 mod schema;
 mod shadow;
+mod step_up;
 mod zone;
 
 pub use engine::Engine;

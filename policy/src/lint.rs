@@ -47,6 +47,7 @@ pub(crate) fn lints(rules: &[Rule]) -> Vec<Lint> {
     }
     let mut lints: Vec<Lint> = rules.iter().filter_map(blind).collect();
     lints.extend(rules.iter().filter_map(|rule| absence_passes(rule, rules)));
+    lints.extend(rules.iter().filter_map(steps_nowhere));
     lints.extend(rules.iter().filter_map(nobody_administers));
     lints.extend(shadowed(rules));
     lints
@@ -87,7 +88,7 @@ fn is_trap(conditions: &[&Expr], attr: &str) -> bool {
         && conditions.iter().any(|condition| {
             !has(condition, attr)
                 && any(condition, &|view| view.is_context_attr(attr))
-                && !any(condition, &|view| is_has(view, attr))
+                && !any(condition, &|view| view.has_context_attr(attr))
         })
 }
 
@@ -110,14 +111,15 @@ fn holds_in_absence(condition: &Expr, attr: &str) -> bool {
 }
 
 fn has(condition: &Expr, attr: &str) -> bool {
-    is_has(&View::of(condition), attr)
+    View::of(condition).has_context_attr(attr)
 }
 
-fn is_has(view: &View<'_>, attr: &str) -> bool {
-    match view {
-        View::Has(base, attrs) => attrs.first() == Some(&attr) && matches!(View::of(base), View::Context),
-        _ => false,
-    }
+/// A `@step_up` that changes nothing.
+fn steps_nowhere(rule: &Rule) -> Option<Lint> {
+    let message = "has a @step_up but does not look at `context.session`, so that no sign-in would ever help; \
+                   remove the annotation, or ask for the sign-in, as in `context has session && \
+                   context.now.durationSince(context.session.at) < duration(\"8h\")`";
+    (rule.words.step_up.is_some() && !rule.reads.session).then(|| about(rule, message.into()))
 }
 
 /// A forbid without a condition on every operator and every change.

@@ -18,6 +18,7 @@ use crate::{
     error::{LoadError, LoadErrors},
     lint::Lint,
     schema,
+    step_up::{self, StepUp},
     zone::{self, Zone},
 };
 
@@ -54,6 +55,7 @@ pub(crate) struct Parsed {
     pub(crate) file: Arc<str>,
     pub(crate) line: usize,
     pub(crate) policy: Policy,
+    pub(crate) step_up: Option<StepUp>,
 }
 
 /// Everything an engine is made of.
@@ -226,9 +228,28 @@ impl Reader {
             return;
         }
         self.places.insert(id.clone(), place);
+        let step_up = self.step_up(source, policy, &id, parts.offset);
         let policy = policy.new_id(cedar_policy::PolicyId::new(&*id));
-        let parsed = Parsed { id: id.clone(), file: Arc::clone(&source.name), line, policy };
+        let parsed = Parsed { id: id.clone(), file: Arc::clone(&source.name), line, policy, step_up };
         self.policies.insert(id, (parsed, parts));
+    }
+
+    /// Its `@step_up`. One that cannot be read stops the load.
+    fn step_up(
+        &mut self,
+        source: &Source<'_>,
+        policy: &Policy,
+        id: &PolicyId,
+        offset: usize,
+    ) -> Option<StepUp> {
+        let text = policy.annotation("step_up")?;
+        let refused = match step_up::read(text) {
+            Ok(step_up) => return Some(step_up),
+            Err(refused) => refused,
+        };
+        let reason = format!("the policy's @step_up cannot be read: {refused}");
+        self.errors.push(source.at(offset, Some(id.clone()), reason, Some(step_up::HELP.to_owned())));
+        None
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn guards_fire(zones: &[Zone], actions: &ActionEntities) -> Result<()
         let request = Request {
             user: &facts.0,
             device: None,
+            session: None,
             resource: Resource::App(&facts.1),
             action,
             source: IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -9,8 +9,8 @@ use protocol::time::Timestamp;
 
 use crate::{
     facts::{
-        Action, Administration, Device, Fact, Matter, Operator, Platform, Proto, Request, Resource, Source,
-        User,
+        Action, Administration, Device, Fact, Matter, Operator, Platform, Proto, Request, Resource, Session,
+        Source, User,
     },
     zone::Zone,
 };
@@ -239,6 +239,9 @@ impl<'a> Question<'a> {
         if let Some(device) = request.device {
             context.push(("device", entity(Kind::Device, device.id.as_str())));
         }
+        if let Some(session) = request.session {
+            context.push(("session", signed_in(session)));
+        }
         let act = ask(&request.action, reading, &mut context);
         Self {
             act,
@@ -390,6 +393,21 @@ fn device_node<'a>(device: &'a Device, tiers: &[&'a str]) -> Node<'a> {
         attributes,
         tags: Vec::new(),
     }
+}
+
+fn signed_in(session: &Session) -> Datum<'_> {
+    let mut fields = vec![
+        ("at", Datum::Time(session.at)),
+        ("expires", Datum::Time(session.expires)),
+        ("amr", Datum::Texts(session.amr.iter().map(String::as_str).collect())),
+    ];
+    if let Some(auth_time) = session.auth_time {
+        fields.push(("auth_time", Datum::Time(auth_time)));
+    }
+    if let Some(acr) = &session.acr {
+        fields.push(("acr", Datum::Text(acr)));
+    }
+    Datum::Record(fields)
 }
 
 fn sourced<T>(value: Datum<'_>, fact: Fact<T>) -> Datum<'_> {

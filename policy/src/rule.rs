@@ -10,6 +10,7 @@ use crate::{
     formula::Formula,
     load::{BUILT_IN_FILE, Parsed},
     question::{Act, Question},
+    step_up::StepUp,
     zone::Zone,
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct Rule {
 pub(crate) struct Reads {
     pub(crate) path: bool,
     pub(crate) device: bool,
+    pub(crate) session: bool,
     /// The clock, in a form whose next change cannot be computed.
     pub(crate) blind: bool,
 }
@@ -45,6 +47,8 @@ pub(crate) struct Words {
     pub(crate) title: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) advice: Option<String>,
+    /// What a person can be asked for who is denied.
+    pub(crate) step_up: Option<StepUp>,
 }
 
 /// Where it begins.
@@ -63,18 +67,25 @@ impl Rule {
                 cedar::any(body, &|view| view.is_context_attr(attr)) || reads_whole_context(body)
             })
         };
+        let asks = |body| cedar::any(body, &|view| view.has_context_attr("session"));
+        let session = reads("session") || parts.body.as_ref().is_some_and(asks);
         let words =
             |key: &str| parsed.policy.annotation(key).filter(|text| !text.is_empty()).map(str::to_owned);
         Self {
             id: parsed.id.clone(),
             permit: parts.permit,
             acts: parts.acts(actions),
-            reads: Reads { path: reads("path"), device: reads("device"), blind },
+            reads: Reads { path: reads("path"), device: reads("device"), session, blind },
             principal: parts.principal,
             resource: parts.resource,
             body: parts.body.map(|body| Formula::condition(body, actions)),
             atoms,
-            words: Words { title: words("title"), reason: words("reason"), advice: words("advice") },
+            words: Words {
+                title: words("title"),
+                reason: words("reason"),
+                advice: words("advice"),
+                step_up: parsed.step_up.clone(),
+            },
             place: Place { file: Arc::clone(&parsed.file), line: parsed.line },
         }
     }

@@ -20,7 +20,7 @@ use crate::{
     decision::PolicyId,
     facts::{
         Action, AdminKind, Administration, App, Device, HttpFacts, Matter, Operator, Proto, Request,
-        Resource, Subnet, User,
+        Resource, Session, Subnet, User,
     },
     oracle::Oracle,
 };
@@ -150,6 +150,7 @@ struct KeptCommand {
 struct KeptAccess {
     user: User,
     device: Option<Device>,
+    session: Option<Session>,
     resource: KeptResource,
     action: KeptAction,
     source: IpAddr,
@@ -221,6 +222,7 @@ impl KeptAccess {
         Self {
             user: request.user.clone(),
             device: request.device.cloned(),
+            session: request.session.cloned(),
             resource: match request.resource {
                 Resource::App(app) => KeptResource::App(app.clone()),
                 Resource::Subnet(subnet) => KeptResource::Subnet(subnet.clone()),
@@ -238,6 +240,7 @@ impl KeptAccess {
         Request {
             user: &self.user,
             device: self.device.as_ref(),
+            session: self.session.as_ref(),
             resource: match &self.resource {
                 KeptResource::App(app) => Resource::App(app),
                 KeptResource::Subnet(subnet) => Resource::Subnet(subnet),

@@ -164,6 +164,7 @@ impl Asker {
         Request {
             user: &self.user,
             device: Some(&self.device),
+            session: None,
             resource: Resource::App(&self.app),
             action,
             source: IpAddr::V4(Ipv4Addr::new(100, 64, 16, 9)),

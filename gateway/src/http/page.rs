@@ -179,6 +179,7 @@ mod tests {
             title: Some("Ops & \"friends\" may enter".to_owned()),
             conditions: vec!["device.disk_encrypted is missing".to_owned()],
             advice: Some("Turn on disk encryption".to_owned()),
+            step_up: None,
         };
         let error = Reason::Error { policy: "broken".into(), error: "secret detail".to_owned() };
         Refusal::Denied(Denied {

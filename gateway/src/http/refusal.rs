@@ -185,13 +185,13 @@ fn obstacle(reason: &DenyReason) -> Obstacle {
 
 fn by_policy(reason: &Reason) -> Obstacle {
     match reason {
-        Reason::Forbidden { policy, reason, advice } => Obstacle {
+        Reason::Forbidden { policy, reason, advice, .. } => Obstacle {
             rule: Some(policy.to_string()),
             text: reason.clone(),
             conditions: Vec::new(),
             remedy: advice.clone(),
         },
-        Reason::NotMet { policy, title, conditions, advice } => Obstacle {
+        Reason::NotMet { policy, title, conditions, advice, .. } => Obstacle {
             rule: Some(policy.to_string()),
             text: title.clone().unwrap_or_else(|| {
                 "A rule would let you in, but not everything it asks for holds.".to_owned()

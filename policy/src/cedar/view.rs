@@ -93,6 +93,12 @@ impl<'a> View<'a> {
     pub(crate) fn is_context_attr(&self, name: &str) -> bool {
         matches!(self, Self::Attr(base, attr) if *attr == name && matches!(View::of(base), View::Context))
     }
+
+    /// `context has <attr>`, or anything within it.
+    pub(crate) fn has_context_attr(&self, name: &str) -> bool {
+        matches!(self, Self::Has(base, attrs)
+            if attrs.first() == Some(&name) && matches!(View::of(base), View::Context))
+    }
 }
 
 /// The expressions directly inside `expr`.

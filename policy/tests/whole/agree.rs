@@ -1,10 +1,13 @@
 //! The engine and Cedar's own authorizer give the same answer for the same reasons.
 
-use policy::{Engine, facts::Resource};
+use policy::{
+    Engine,
+    facts::{Request, Resource, Session},
+};
 use proptest::prelude::*;
 
 use crate::{
-    facts::{EXAMPLES, HOUR, NOON, app, at, connect, device, engine, fact, file, same, user, zones},
+    facts::{EXAMPLES, HOUR, NOON, app, at, connect, device, engine, fact, file, same, session, user, zones},
     generate::{Tape, config, instant, policies, tapes, world},
 };
 
@@ -36,6 +39,7 @@ fn on_the_examples() {
     let engine = engine(EXAMPLES);
     let mut laptop = device("corp/alice");
     laptop.posture.disk_encrypted = fact(true, policy::facts::Source::Mdm, NOON - HOUR);
+    let session = Session { expires: at(NOON + 100 * HOUR), ..session(NOON) };
     let mut allowed = 0;
     for groups in [&["corp/contractors"][..], &["corp/engineering"], &["corp/sre"], &[]] {
         let mut alice = user("corp/alice", groups);
@@ -44,7 +48,10 @@ fn on_the_examples() {
             let app = app(resource, &["staging"], sensitivity);
             for device in [None, Some(&laptop)] {
                 for now in [at(NOON), at(NOON + 46 * HOUR)] {
-                    let request = connect(&alice, device, Resource::App(&app), 22);
+                    let request = Request {
+                        session: Some(&session),
+                        ..connect(&alice, device, Resource::App(&app), 22)
+                    };
                     allowed += usize::from(engine.decide(&request, now).is_allowed());
                 }
             }

@@ -2,11 +2,11 @@
 
 use policy::{
     decision::Reason,
-    facts::{Platform, Resource, Source},
+    facts::{Platform, Request, Resource, Session, Source},
 };
 
 use crate::facts::{
-    EXAMPLES, HOUR, Held, NOON, app, at, conditions, connect, device, engine, fact, reasons, user,
+    EXAMPLES, HOUR, Held, NOON, app, at, conditions, connect, device, engine, fact, reasons, session, user,
 };
 
 fn permit(condition: &str) -> Held {
@@ -18,6 +18,10 @@ fn permit(condition: &str) -> Held {
 
 /// The failing conditions of one permit, for alice on her laptop at noon.
 fn told(condition: &str) -> Vec<String> {
+    told_in(condition, None)
+}
+
+fn told_in(condition: &str, session: Option<&Session>) -> Vec<String> {
     let mut laptop = device("corp/alice");
     laptop.platform = Some(Platform::Linux);
     laptop.posture.os_version = fact(14_005_001, Source::Own, NOON);
@@ -26,7 +30,7 @@ fn told(condition: &str) -> Vec<String> {
     let mut alice = user("corp/alice", &["corp/eng"]);
     alice.contract_end = Some(at(NOON - HOUR));
     let wiki = app("wiki", &[], 2);
-    let request = connect(&alice, Some(&laptop), Resource::App(&wiki), 22);
+    let request = Request { session, ..connect(&alice, Some(&laptop), Resource::App(&wiki), 22) };
     let decision = permit(condition).decide(&request, at(NOON));
     conditions(&decision).into_iter().flat_map(|(_, words)| words).map(str::to_owned).collect()
 }
@@ -61,7 +65,7 @@ fn conditions_are_put_into_words() {
         ("[80, 443].contains(context.port)".into(), "port is 22 and must be one of [80, 443]"),
         (
             "principal has contract_end && context.now < principal.contract_end".into(),
-            "now is 2026-11-21T12:00:00.000Z and must be before 2026-11-21T11:00:00.000Z",
+            "now is 2026-11-21T12:00:00.000Z and must be before user.contract_end, 2026-11-21T11:00:00.000Z",
         ),
         ("principal in Doorward::Group::\"corp/sre\"".into(), "user is not in Group corp/sre"),
         ("resource has owners && principal in resource.owners".into(), "resource.owners is missing"),
@@ -77,6 +81,50 @@ fn conditions_are_put_into_words() {
         ),
     ] {
         assert_eq!(told(&condition), [words], "{condition}");
+    }
+}
+
+#[test]
+fn a_session_is_put_into_words() {
+    let old = Session { expires: at(NOON - HOUR), ..session(NOON - 3 * HOUR) };
+    let silent = Session { auth_time: None, ..session(NOON) };
+    let weak = Session { acr: Some("pin".into()), ..session(NOON) };
+    let fresh = "context has session && context.session has auth_time && \
+                 context.now.durationSince(context.session.auth_time) < duration(\"15m\")";
+    let strong = "context has session && context.session has acr && context.session.acr == \"mfa\"";
+    let keyed = "context has session && context.session.amr.contains(\"hwk\")";
+    let valid = "context has session && context.now < context.session.expires";
+    for (session, condition, words) in [
+        (None, fresh, "session is missing"),
+        (None, strong, "session is missing"),
+        (None, "context has session.auth_time", "session.auth_time is missing"),
+        (Some(&old), fresh, "the time since session.auth_time is 3h and must be less than 15m"),
+        (Some(&silent), fresh, "session.auth_time is missing"),
+        (Some(&old), strong, "session.acr is missing"),
+        (Some(&weak), strong, "session.acr is \"pin\" and must be \"mfa\""),
+        (Some(&weak), keyed, "session.amr does not contain \"hwk\""),
+        (
+            Some(&old),
+            "context has session && context.now.durationSince(context.session.at) <= duration(\"1h\")",
+            "the time since session.at is 3h and must be at most 1h",
+        ),
+        (
+            Some(&old),
+            valid,
+            "now is 2026-11-21T12:00:00.000Z and must be before session.expires, 2026-11-21T11:00:00.000Z",
+        ),
+        (
+            Some(&silent),
+            "context has session && context.session.expires.durationSince(context.now) > duration(\"1d\")",
+            "the time until session.expires is 12h and must be more than 1d",
+        ),
+        (
+            Some(&weak),
+            "context has session && context.session has acr && [\"mfa\", \"hw\"].contains(context.session.acr)",
+            "session.acr is \"pin\" and must be one of [\"mfa\", \"hw\"]",
+        ),
+    ] {
+        assert_eq!(told_in(condition, session), [words], "{condition}");
     }
 }
 
@@ -111,7 +159,9 @@ fn the_nearest_three_permits_are_told_nearest_first() {
 fn a_policy_for_others_is_never_named() {
     let engine = engine(EXAMPLES);
     let (bob, vault) = (user("corp/bob", &[]), app("vault", &["production"], 1));
-    let decision = engine.decide(&connect(&bob, None, Resource::App(&vault), 22), at(NOON));
+    let session = session(NOON);
+    let request = Request { session: Some(&session), ..connect(&bob, None, Resource::App(&vault), 22) };
+    let decision = engine.decide(&request, at(NOON));
     assert_eq!(reasons(&decision), [Reason::NoPolicy]);
 }
 
@@ -120,11 +170,14 @@ fn a_forbid_speaks_alone_with_its_own_words() {
     let engine = engine(EXAMPLES);
     let carol = user("corp/carol", &["corp/contractors"]);
     let (stage, laptop) = (app("stage", &["staging"], 2), device("corp/other"));
-    let decision = engine.decide(&connect(&carol, Some(&laptop), Resource::App(&stage), 80), at(NOON));
+    let session = session(NOON);
+    let request =
+        Request { session: Some(&session), ..connect(&carol, Some(&laptop), Resource::App(&stage), 80) };
+    let decision = engine.decide(&request, at(NOON));
     match reasons(&decision) {
         [
-            Reason::Forbidden { policy: disk, reason, advice: Some(advice) },
-            Reason::Forbidden { policy: owner, reason: stranger, advice: None },
+            Reason::Forbidden { policy: disk, reason, advice: Some(advice), step_up: None },
+            Reason::Forbidden { policy: owner, reason: stranger, advice: None, step_up: None },
         ] => {
             assert_eq!((&**disk, &**owner), ("guard-disk", "guard-owner"));
             assert!(reason.starts_with("Disk encryption is off"));
@@ -145,6 +198,7 @@ fn a_permit_is_told_with_its_title_and_advice() {
         title: Some("Reach it".into()),
         conditions: vec!["port is 22 and must be 23".into()],
         advice: Some("Ask".into()),
+        step_up: None,
     };
     assert_eq!(reasons(&decision), [expected]);
 }

@@ -10,7 +10,7 @@ use policy::{
     decision::{Decision, Reason},
     facts::{
         Action, AdminKind, Administration, App, Device, Fact, Operator, Posture, Proto, Request, Resource,
-        Source, Subnet, User,
+        Session, Source, Subnet, User,
     },
 };
 use protocol::time::Timestamp;
@@ -88,6 +88,17 @@ pub fn device(owner: &str) -> Device {
     }
 }
 
+/// Begun at `millis`, when the person signed in with a password; it ends twelve hours later.
+pub fn session(millis: i64) -> Session {
+    Session {
+        at: at(millis),
+        expires: at(millis + 12 * HOUR),
+        auth_time: Some(at(millis)),
+        amr: ["pwd".to_owned()].into(),
+        acr: None,
+    }
+}
+
 pub fn fact<T>(value: T, source: Source, millis: i64) -> Option<Fact<T>> {
     Some(Fact { value, source, at: at(millis) })
 }
@@ -130,7 +141,7 @@ pub fn request<'a>(
     action: Action<'a>,
 ) -> Request<'a> {
     let source = IpAddr::V4(Ipv4Addr::new(100, 64, 0, 2));
-    Request { user, device, resource, action, source }
+    Request { user, device, session: None, resource, action, source }
 }
 
 pub fn operator(name: &str, uid: u32, groups: &[&str]) -> Operator {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use policy::facts::{
     Action, AdminKind, Administration, App, Device, HttpFacts, Operator, Platform, Proto, Request, Resource,
-    Source, Subnet, User,
+    Session, Source, Subnet, User,
 };
 use proptest::{
     prelude::*,
@@ -119,6 +119,42 @@ fn policy(tape: &mut Tape<'_>, n: usize, timely: bool) -> String {
     format!("@id(\"p{n}\") {effect} ({principal}, {action}, {resource}){when}{unless};\n")
 }
 
+/// Few policies, most of which ask for a step-up when a session does not please them.
+pub fn policies_with_step_up(tape: &mut Tape<'_>) -> String {
+    let annotated: String = (0..4).map(|n| with_step_up(tape, n)).collect();
+    let mut plain = String::new();
+    for n in 4..6 {
+        if tape.chance(40) {
+            plain += &policy(tape, n, false);
+        }
+    }
+    annotated + &plain
+}
+
+fn with_step_up(tape: &mut Tape<'_>, n: usize) -> String {
+    let about = About { connect: false, http: false, app: false, subnet: false };
+    let asked = tape.one(&["max_age=15m acr=mfa", "max_age=1h", "acr=mfa", "max_age=8h acr=pin"]);
+    let of_session = [
+        "context has session && context.now < context.session.expires",
+        "context has session && context.now.durationSince(context.session.at) < duration(\"8h\")",
+        "context has session && context.session has auth_time && \
+         context.now.durationSince(context.session.auth_time) < duration(\"15m\")",
+        "context has session && context.session has acr && context.session.acr == \"mfa\"",
+        "context has session && context.session.amr.contains(\"hwk\")",
+        "context has session && context.session.at > datetime(\"2026-10-31T00:00:00Z\")",
+    ];
+    let mut conditions = vec![tape.one(&of_session).to_owned(), tape.one(&of_session).to_owned()];
+    if tape.chance(30) {
+        conditions.push(condition(tape, about, false, 2));
+    }
+    let all = conditions.join(" && ");
+    let (effect, body) = tape.one(&[("permit", "when"), ("forbid", "unless"), ("permit", "when")]);
+    let body = format!("{body} {{ {all} }}");
+    format!(
+        "@id(\"p{n}\") @step_up(\"{asked}\") {effect} (principal, action in Doorward::Action::\"access\", resource) {body};\n"
+    )
+}
+
 fn trust(tape: &mut Tape<'_>, n: usize) -> String {
     let effect = if tape.chance(20) { "forbid" } else { "permit" };
     let principal = tape.one(&["principal", "principal in Doorward::DeviceGroup::\"dg0\""]);
@@ -226,6 +262,10 @@ fn fact_condition(tape: &mut Tape<'_>, about: About) -> String {
         "context.source.isInRange(ip(\"100.64.0.0/31\"))",
         "resource.sensitivity * 9223372036854775807 > 0",
         "(context has session && context.session.amr.contains(\"hwk\"))",
+        "(context has session && context.session has acr && context.session.acr == \"mfa\")",
+        "(context has session.acr && [\"mfa\", \"pin\"].contains(context.session.acr))",
+        "(context has session && context.session.amr.containsAny([\"hwk\", \"pin\"]))",
+        "(context has session && context.session has auth_time)",
     ];
     if about.connect {
         choices.extend([
@@ -263,7 +303,7 @@ fn time(tape: &mut Tape<'_>) -> String {
     let number = tape.one(&[0, 1, 2, 5, 6, 7]);
     let minute = tape.one(&[0, 1, 119, 150, 480, 1140, 1439]);
     // The odd ones seldom: a policy that is asked again every 15 seconds proves little.
-    match tape.below(27) % 14 {
+    match tape.below(33) % 17 {
         0 => format!("context.now {op} datetime(\"{date}\")"),
         1 => format!("datetime(\"{date}\") {op} context.now"),
         2 => format!("context.now.durationSince(datetime(\"{date}\")) {op} duration(\"{span}\")"),
@@ -279,6 +319,15 @@ fn time(tape: &mut Tape<'_>) -> String {
         12 => format!(
             "(context has device && context.device has disk_encrypted && \
              context.now.durationSince(context.device.disk_encrypted.at) {op} duration(\"{span}\"))"
+        ),
+        13 => format!("(context has session && context.now {op} context.session.expires)"),
+        14 => format!(
+            "(context has session && context.session has auth_time && \
+             context.now.durationSince(context.session.auth_time) {op} duration(\"{span}\"))"
+        ),
+        15 => format!(
+            "(context has session && \
+             context.session.at.offset(duration(\"{span}\")) {op} context.now.offset(duration(\"1h\")))"
         ),
         _ => odd_time(tape, date, zone),
     }
@@ -302,6 +351,7 @@ pub fn starts() -> [i64; 4] {
 pub struct World {
     user: User,
     device: Option<Device>,
+    session: Option<Session>,
     app: App,
     subnet: Subnet,
     paths: Vec<String>,
@@ -331,6 +381,7 @@ pub fn world(tape: &mut Tape<'_>) -> World {
     World {
         user: person,
         device: tape.chance(80).then(|| laptop(tape)),
+        session: tape.chance(75).then(|| signed_in(tape)),
         app: service,
         subnet: subnet(tape.one(&["s0", "s1"]), tape.one(&[1, 2])),
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
@@ -367,6 +418,17 @@ fn laptop(tape: &mut Tape<'_>) -> Device {
     laptop
 }
 
+fn signed_in(tape: &mut Tape<'_>) -> Session {
+    let amr: &[&str] = tape.one(&[&["pwd"][..], &["pwd", "hwk"], &[]]);
+    Session {
+        at: instant(tape),
+        expires: instant(tape),
+        auth_time: tape.chance(60).then(|| instant(tape)),
+        amr: amr.iter().map(|method| (*method).to_owned()).collect(),
+        acr: tape.chance(60).then(|| tape.one(&["mfa", "pin"]).to_owned()),
+    }
+}
+
 /// An instant within two days of one of [`starts`].
 pub fn instant(tape: &mut Tape<'_>) -> Timestamp {
     let hours = i64::try_from(tape.below(97)).unwrap() - 48;
@@ -395,6 +457,7 @@ impl World {
             2 => (Resource::App(&self.app), Action::HttpWrite(http)),
             _ => (Resource::Subnet(&self.subnet), connect),
         };
-        crate::facts::request(&self.user, self.device.as_ref(), resource, action)
+        let request = crate::facts::request(&self.user, self.device.as_ref(), resource, action);
+        Request { session: self.session.as_ref(), ..request }
     }
 }

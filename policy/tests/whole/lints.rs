@@ -7,7 +7,8 @@ const ACCESS: &str = "principal, action in Doorward::Action::\"access\", resourc
 /// The policies that are warned of, with the words by which the warning is known.
 fn linted(text: &str) -> Vec<(String, &'static str)> {
     let kind = |message: &str| match message {
-        m if m.contains("without device passes") => "absence",
+        m if m.contains("without device passes") || m.contains("without session passes") => "absence",
+        m if m.contains("no sign-in would ever help") => "step-up",
         m if m.contains("15 seconds") => "time",
         m if m.contains("weaker of two") => "shadow",
         m if m.contains("impossible") => "impossible",
@@ -41,6 +42,27 @@ fn a_guard_that_absence_passes() {
         "@id(\"x\") forbid ({ACCESS}) unless {{ context has device && context.device has firewall }};"
     );
     assert_eq!(linted(&good), []);
+}
+
+#[test]
+fn a_guard_that_a_missing_session_passes() {
+    let old = "context has session && context.session has auth_time && \
+               context.now.durationSince(context.session.auth_time)";
+    let trap = format!("@id(\"x\") forbid ({ACCESS}) when {{ {old} > duration(\"8h\") }};");
+    assert_eq!(linted(&trap), one("x", "absence"));
+    let covered = format!("{trap} @id(\"y\") forbid ({ACCESS}) unless {{ context has session }};");
+    assert_eq!(linted(&covered), []);
+    assert_eq!(linted(&format!("@id(\"x\") forbid ({ACCESS}) unless {{ {old} <= duration(\"8h\") }};")), []);
+}
+
+#[test]
+fn a_step_up_that_helps_nobody() {
+    let permit = |body: &str| linted(&format!("@id(\"x\") @step_up(\"acr=mfa\") permit ({ACCESS}) {body};"));
+    assert_eq!(permit(""), one("x", "step-up"));
+    assert_eq!(permit("when { context has device }"), one("x", "step-up"));
+    assert_eq!(permit("when { context has session }"), []);
+    assert_eq!(permit("when { context has session.acr && context.session.acr == \"mfa\" }"), []);
+    assert_eq!(permit("unless { context has session && context.session.amr.contains(\"pwd\") }"), []);
 }
 
 #[test]

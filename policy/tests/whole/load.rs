@@ -4,6 +4,9 @@ use policy::{Engine, PolicyFile, facts::Resource};
 
 use crate::facts::{EXAMPLES, NOON, app, at, conditions, connect, engine, file, user, zones};
 
+/// Of the examples.
+const GUARDS: [&str; 4] = ["guard-disk", "guard-owner", "guard-secret", "guard-session"];
+
 fn refused(files: &[PolicyFile]) -> String {
     Engine::load(files, &zones()).unwrap_err().to_string()
 }
@@ -11,9 +14,9 @@ fn refused(files: &[PolicyFile]) -> String {
 #[test]
 fn the_examples_load_without_a_warning() {
     let engine = engine(EXAMPLES);
-    assert_eq!(engine.len(), 8);
+    assert_eq!(engine.len(), 11);
     assert_eq!(engine.lints(), &[]);
-    assert_eq!(engine.forbids().map(|id| &**id).collect::<Vec<_>>(), ["guard-disk", "guard-owner"]);
+    assert_eq!(engine.forbids().map(|id| &**id).collect::<Vec<_>>(), GUARDS);
 }
 
 #[test]
@@ -86,6 +89,34 @@ fn an_id_has_to_say_something() {
     for bad in ["@id(\"\")", "@id(\"  \")", "@id(\"a\\nb\")", ""] {
         let text = refused(&[file(&format!("{bad} permit (principal, action, resource);"))]);
         assert!(text.contains("id"), "{text}");
+    }
+}
+
+#[test]
+fn a_step_up_says_what_is_asked_for() {
+    let permit = |annotation: &str| {
+        let text = format!(
+            "// above\n@id(\"x\") {annotation}\npermit (principal, action == Doorward::Action::\"connect\", resource)\n\
+             when {{ context has session }};"
+        );
+        Engine::load(&[file(&text)], &zones())
+    };
+    for good in ["max_age=15m", "acr=mfa", "max_age=8h acr=mfa", "acr=mfa max_age=1h30m"] {
+        assert!(
+            permit(&format!("@step_up({good:?})")).is_ok_and(|engine| engine.lints().is_empty()),
+            "{good}"
+        );
+    }
+    for bad in ["@step_up", "@step_up(\"\")", "@step_up(\"max_age=soon\")", "@step_up(\"15m\")"] {
+        let text = permit(bad).unwrap_err().to_string();
+        assert!(text.contains("the policy's @step_up cannot be read: "), "{text}");
+        assert!(text.contains("--> a.cedar:2:1 (policy \"x\")"), "{text}");
+        assert!(
+            text.contains(
+                "= help: write @step_up(\"max_age=15m\"), @step_up(\"acr=mfa\") or @step_up(\"max_age=15m acr=mfa\")"
+            ),
+            "{text}"
+        );
     }
 }
 
@@ -170,7 +201,7 @@ fn a_lost_forbid_is_named() {
     let new = engine(&EXAMPLES.replace("@id(\"guard-disk\")", "@id(\"guard-disks\")"));
     assert_eq!(new.forbids_removed_since(&old), ["guard-disk".into()]);
     let turned = engine("@id(\"guard-owner\") permit (principal, action, resource);");
-    assert_eq!(turned.forbids_removed_since(&old), ["guard-disk".into(), "guard-owner".into()]);
+    assert_eq!(turned.forbids_removed_since(&old), GUARDS.map(Into::into));
     assert_eq!(old.forbids_removed_since(&old), []);
 }
 

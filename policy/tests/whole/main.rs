@@ -10,4 +10,5 @@ mod fail_open;
 mod generate;
 mod lints;
 mod load;
+mod step_up;
 mod until;

@@ -1,11 +1,17 @@
 //! A decision holds until its `until`, and not a millisecond less than it must.
 
-use policy::{Engine, facts::Resource};
+use policy::{
+    Engine,
+    facts::{Request, Resource, Session},
+};
 use proptest::prelude::*;
 use protocol::time::Timestamp;
 
 use crate::{
-    facts::{EXAMPLES, HOUR, NOON, SECOND, app, at, connect, device, engine, fact, file, same, user, zones},
+    facts::{
+        EXAMPLES, HOUR, NOON, SECOND, app, at, connect, device, engine, fact, file, same, session, user,
+        zones,
+    },
     generate::{Tape, config, instant, policies, tapes, world},
 };
 
@@ -61,14 +67,63 @@ fn the_change_is_exact() {
     let (alice, wiki) = (user("corp/alice", &[]), app("wiki", &[], 1));
     let request = connect(&alice, None, Resource::App(&wiki), 22);
     for (condition, turn) in turns {
-        let engine = engine(&format!(
-            "@id(\"x\") permit (principal, action == Doorward::Action::\"connect\", resource) when {{ {condition} }};"
-        ));
+        turns_exactly(condition, &request, turn);
+    }
+}
+
+/// A session ages, in every form and to the millisecond.
+#[test]
+fn the_end_of_a_session_is_exact() {
+    let session = Session {
+        at: at(NOON - HOUR),
+        expires: at(NOON + 3 * HOUR),
+        auth_time: Some(at(NOON - 5 * MINUTE)),
+        ..session(NOON)
+    };
+    let turns = [
+        ("now.durationSince(context.session.auth_time) < duration(\"15m\")", NOON + 10 * MINUTE),
+        ("now.durationSince(context.session.auth_time) <= duration(\"15m\")", NOON + 10 * MINUTE + 1),
+        ("now.durationSince(context.session.auth_time).toMinutes() < 15", NOON + 10 * MINUTE),
+        ("session.auth_time.offset(duration(\"15m\")) > context.now", NOON + 10 * MINUTE),
+        ("now.durationSince(context.session.at) < duration(\"8h\")", NOON + 7 * HOUR),
+        ("session.at.offset(duration(\"2h\")) >= context.now", NOON + HOUR + 1),
+        ("now < context.session.expires", NOON + 3 * HOUR),
+        ("session.expires.durationSince(context.now) > duration(\"1h\")", NOON + 2 * HOUR),
+    ];
+    let (alice, wiki) = (user("corp/alice", &[]), app("wiki", &[], 1));
+    let request = Request { session: Some(&session), ..connect(&alice, None, Resource::App(&wiki), 22) };
+    for (condition, turn) in turns {
+        let condition =
+            format!("context has session && context.session has auth_time && context.{condition}");
+        turns_exactly(&condition, &request, turn);
+    }
+}
+
+fn turns_exactly(condition: &str, request: &Request<'_>, turn: i64) {
+    let engine = engine(&format!(
+        "@id(\"x\") permit (principal, action == Doorward::Action::\"connect\", resource) when {{ {condition} }};"
+    ));
+    let decision = engine.decide(request, at(NOON));
+    assert_eq!(decision.until(), Some(at(turn)), "{condition}");
+    assert!(same(&decision, &engine.decide_by_oracle(request, at(turn - 1))), "{condition}");
+    assert!(!same(&decision, &engine.decide_by_oracle(request, at(turn))), "{condition}");
+    assert_eq!(engine.lints(), &[], "{condition}");
+}
+
+/// What the provider did not say cannot grow old: only another fact changes that answer.
+#[test]
+fn an_absent_time_never_turns() {
+    let engine = engine(
+        "@id(\"x\") permit (principal, action == Doorward::Action::\"connect\", resource)\n\
+         when { context has session && context.session has auth_time &&\n\
+                context.now.durationSince(context.session.auth_time) < duration(\"15m\") };",
+    );
+    let (alice, wiki) = (user("corp/alice", &[]), app("wiki", &[], 1));
+    let silent = Session { auth_time: None, ..session(NOON) };
+    for session in [None, Some(&silent)] {
+        let request = Request { session, ..connect(&alice, None, Resource::App(&wiki), 22) };
         let decision = engine.decide(&request, at(NOON));
-        assert_eq!(decision.until(), Some(at(turn)), "{condition}");
-        assert!(same(&decision, &engine.decide_by_oracle(&request, at(turn - 1))), "{condition}");
-        assert!(!same(&decision, &engine.decide_by_oracle(&request, at(turn))), "{condition}");
-        assert_eq!(engine.lints(), &[], "{condition}");
+        assert!(!decision.is_allowed() && decision.until().is_none());
     }
 }
 
@@ -79,7 +134,8 @@ fn turns_that_change_nothing_are_passed_over() {
     let mut carol = user("corp/carol", &["corp/contractors"]);
     carol.contract_end = Some(at(NOON + 1000 * HOUR));
     let stage = app("stage", &["staging"], 1);
-    let request = connect(&carol, None, Resource::App(&stage), 22);
+    let session = Session { expires: at(NOON + 1000 * HOUR), ..session(NOON - 20 * HOUR) };
+    let request = Request { session: Some(&session), ..connect(&carol, None, Resource::App(&stage), 22) };
     let friday_evening = NOON - 18 * HOUR + MINUTE; // 19:01 in Berlin
     let closed = engine.decide(&request, at(friday_evening));
     let monday = NOON + 43 * HOUR; // 08:00 in Berlin
@@ -116,13 +172,16 @@ fn what_cannot_be_followed_is_asked_again_soon() {
 
 #[test]
 fn without_a_clock_nothing_ever_changes() {
-    let engine = engine(EXAMPLES);
+    let engine = engine(&EXAMPLES.replace("context.now < context.session.expires", "true"));
+    let session = session(NOON);
     let (alice, wiki) = (user("corp/alice", &["corp/infrastructure"]), app("wiki", &[], 1));
     let mut laptop = device("corp/alice");
-    let request = connect(&alice, Some(&laptop), Resource::App(&wiki), 22);
+    let request =
+        Request { session: Some(&session), ..connect(&alice, Some(&laptop), Resource::App(&wiki), 22) };
     assert_eq!(engine.decide(&request, at(NOON)).until(), None);
     laptop.posture.disk_encrypted = fact(true, policy::facts::Source::Mdm, NOON);
     let secret = app("secret", &[], 2);
-    let request = connect(&alice, Some(&laptop), Resource::App(&secret), 22);
+    let request =
+        Request { session: Some(&session), ..connect(&alice, Some(&laptop), Resource::App(&secret), 22) };
     assert_eq!(engine.decide(&request, at(NOON)).until(), Some(at(NOON + 24 * HOUR)));
 }
