@@ -13,10 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, header::HOST};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{Request, Response, Uri};
 use opentelemetry::{
     InstrumentationScope, KeyValue,
     logs::{LogRecord, Logger, LoggerProvider, Severity},
@@ -27,16 +24,14 @@ use opentelemetry_sdk::{
     Resource,
     logs::{LogBatch, LogExporter as _, SdkLogger, SdkLoggerProvider},
 };
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::ClientConfig;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     sync::watch,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsConnector;
 
 use super::Head;
+use crate::outbound;
 
 /// For one attempt.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -175,49 +170,6 @@ impl fmt::Debug for Client {
 #[async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        timeout(LIMIT, self.exchange(request)).await?
-    }
-}
-
-impl Client {
-    async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let uri = request.uri().clone();
-        let host = uri.host().ok_or("an endpoint without a host")?.trim_matches(['[', ']']);
-        let secure = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port)).await?;
-        if secure {
-            let name = ServerName::try_from(host.to_owned())?;
-            let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await?;
-            post(stream, request).await
-        } else {
-            post(stream, request).await
-        }
-    }
-}
-
-async fn post<S>(stream: S, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let authority = request.uri().authority().ok_or("an endpoint without a host")?.as_str();
-    let host = HeaderValue::from_str(authority)?;
-    request.headers_mut().insert(HOST, host);
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).parse()?;
-    *request.uri_mut() = path;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let exchange = async {
-        let response = sender.send_request(request.map(Full::new)).await?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER).collect().await?.to_bytes();
-        Ok(Response::from_parts(head, body))
-    };
-    tokio::pin!(exchange, connection);
-    tokio::select! {
-        response = &mut exchange => response,
-        ended = &mut connection => {
-            ended?;
-            exchange.await
-        }
+        Ok(timeout(LIMIT, outbound::exchange(&self.tls, request, ANSWER)).await??)
     }
 }
