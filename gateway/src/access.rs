@@ -14,7 +14,10 @@ use protocol::{
     time::Timestamp,
 };
 
-use crate::{reach::Destination, snapshot::Snapshot};
+use crate::{
+    reach::{Destination, Speaks},
+    snapshot::Snapshot,
+};
 
 /// The unforgeable proof of a decision: its content is private and only this module makes one.
 #[derive(Debug)]
@@ -32,6 +35,7 @@ pub struct Open {
 #[derive(Debug)]
 pub struct Front {
     app: AppId,
+    speaks: Speaks,
 }
 
 impl Permit<Open> {
@@ -55,6 +59,11 @@ impl Permit<Front> {
     /// The one app whose front may be reached.
     pub fn app(&self) -> &AppId {
         &self.0.app
+    }
+
+    /// What that front speaks there.
+    pub fn speaks(&self) -> Speaks {
+        self.0.speaks
     }
 }
 
@@ -336,9 +345,9 @@ fn who(snapshot: &Snapshot, device: &DeviceId) -> Result<(Arc<facts::User>, Arc<
 /// Admits a connection to an HTTP app's address without a dial: any enrolled device may be told
 /// by a page why a request is denied. The only maker of [`Permit<Front>`].
 pub fn admit_front(snapshot: &Snapshot, device: &DeviceId, to: &Destination) -> Option<Permit<Front>> {
-    let Destination::Front { app } = to else { return None };
+    let Destination::Front { app, speaks } = to else { return None };
     snapshot.device(device).filter(|device| device.enabled)?;
-    Some(Permit(Front { app: app.clone() }))
+    Some(Permit(Front { app: app.clone(), speaks: *speaks }))
 }
 
 fn proto(ask: &Ask) -> Proto {

@@ -15,6 +15,7 @@ use crate::{
     config::AppSpec,
     denials::{Denial, Denials},
     live::{Cut, Live, LiveGuard},
+    reach::Speaks,
 };
 
 /// One accepted connection to an HTTP app's front.
@@ -24,6 +25,7 @@ pub struct FrontFlow {
     source: SocketAddr,
     local: SocketAddr,
     app: AppId,
+    speaks: Speaks,
     cut: Cut,
 }
 
@@ -36,7 +38,7 @@ impl FrontFlow {
         local: SocketAddr,
         cut: Cut,
     ) -> Self {
-        Self { device, source, local, app: permit.app().clone(), cut }
+        Self { device, source, local, app: permit.app().clone(), speaks: permit.speaks(), cut }
     }
 
     /// The device at the other end.
@@ -57,6 +59,11 @@ impl FrontFlow {
     /// The app that stands there.
     pub fn app(&self) -> &AppId {
         &self.app
+    }
+
+    /// What is spoken there.
+    pub fn speaks(&self) -> Speaks {
+        self.speaks
     }
 
     /// How the connection's owner learns that it must end.

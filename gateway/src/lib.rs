@@ -40,5 +40,6 @@ pub mod table;
 pub mod tcp;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod truth;
 pub mod unknown;

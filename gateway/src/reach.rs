@@ -22,6 +22,8 @@ pub enum Destination {
     Front {
         /// Which.
         app: AppId,
+        /// What it speaks there.
+        speaks: Speaks,
     },
     /// A TCP app.
     App {
@@ -46,6 +48,35 @@ pub enum Destination {
     },
     /// Nothing we know.
     Nothing,
+}
+
+/// What our own front speaks at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// Plain HTTP, with the app behind it.
+    Http,
+    /// HTTP over TLS, with the app behind it.
+    Https,
+    /// Plain HTTP that only says where the app is.
+    ToHttps,
+}
+
+impl Speaks {
+    /// As it stands in a URL.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Http | Self::ToHttps => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that a URL may leave out.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Http | Self::ToHttps => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 /// DNS, over TCP as over UDP (RFC 7766).
@@ -110,7 +141,7 @@ fn at_vip(spec: &AppSpec, port: u16) -> Destination {
         return Destination::NoSuchPort { app };
     }
     match &spec.kind {
-        AppKind::Http(_) => Destination::Front { app },
+        AppKind::Http(_) => Destination::Front { app, speaks: Speaks::Http },
         AppKind::Tcp(tcp) => Destination::App { app, target: Target { host: tcp.target.clone(), port } },
     }
 }
@@ -120,7 +151,7 @@ fn at_vip(spec: &AppSpec, port: u16) -> Destination {
 fn at_target(spec: &AppSpec, to: SocketAddr) -> Destination {
     let app = spec.facts.id.clone();
     match &spec.kind {
-        AppKind::Http(_) => Destination::Front { app },
+        AppKind::Http(_) => Destination::Front { app, speaks: Speaks::Http },
         AppKind::Tcp(_) => Destination::App { app, target: literal(to) },
     }
 }

@@ -3,6 +3,7 @@
 //! snapshot is in force; the end resets what did not end by itself in time.
 
 mod keeping;
+mod tls;
 
 use std::{
     collections::HashSet,
@@ -24,7 +25,10 @@ use tokio::{
 };
 use tunnel::{CookieSecret, Event, Gone, Limits, PeerSpec, PrivateKey, Shard, Tunnel};
 
-use self::keeping::{Around, first_snapshot, keep, look_after, open_audit};
+use self::{
+    keeping::{Around, first_snapshot, keep, look_after, open_audit},
+    tls::tls_front,
+};
 use crate::{
     access::DenyReason,
     config::{Config, MAX_SHARDS, Namespace},
@@ -77,17 +81,20 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let audit = open_audit(&files.config, &kept).await?;
     let names = Names::new(live.clone(), data_plane.clone());
     let (drain, draining) = watch::channel(false);
+    let descriptors = Descriptors::new(netio::limits::raise_nofile(), netio::limits::open());
+    let tls = tls_front(&files.config)?;
+    let gate = Gate::new(live.clone(), denials.clone(), audit.books.clone());
     let parts = flows::Parts {
         live: live.clone(),
         data_plane: data_plane.clone(),
         dialer: dialer.clone(),
-        front: HttpFront::new(Gate::new(live.clone(), denials.clone(), audit.books.clone()), dialer.clone()),
+        front: HttpFront::new(gate, dialer.clone(), descriptors.clone(), tls),
         names: names.clone(),
         pending: Pending::default(),
         denials: denials.clone(),
         books: audit.books.clone(),
         stalls: Stalls::new(flows::STALLS),
-        descriptors: Descriptors::new(netio::limits::raise_nofile(), netio::limits::open()),
+        descriptors,
         draining,
     };
     let front = parts.front.clone();

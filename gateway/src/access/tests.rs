@@ -137,7 +137,7 @@ fn the_source_address_is_the_policys_to_see() {
 #[test]
 fn the_front_opens_for_enrolled_devices_and_http_apps_alone() {
     let snapshot = Company::new(RESOURCES, EVERYTHING).snapshot(1);
-    let wiki = Destination::Front { app: "wiki".parse().unwrap() };
+    let wiki = Destination::Front { app: "wiki".parse().unwrap(), speaks: Speaks::Http };
     let laptop = "laptop".parse().unwrap();
     assert_eq!(admit_front(&snapshot, &laptop, &wiki).unwrap().app().as_str(), "wiki");
     assert!(admit_front(&snapshot, &"stranger".parse().unwrap(), &wiki).is_none());

@@ -75,6 +75,11 @@ pub(super) fn link(file: &Path) -> Result<(Secret<String>, LinkPin), KeyFileErro
     Ok((pem, pin))
 }
 
+/// Reads the key of a TLS certificate, whatever its form is; who uses it says whether it is one.
+pub(crate) fn tls(file: &Path) -> Result<Secret<String>, KeyFileError> {
+    read(file, "name the file that holds the certificate's private key")
+}
+
 /// Reads the URL of a database, which may hold a password.
 pub(super) fn url(file: &Path) -> Result<Secret<String>, KeyFileError> {
     let text = read(file, "write postgres://USER:PASSWORD@HOST/DATABASE into it")?;

@@ -47,6 +47,10 @@ pub use self::{
     store::{Database, Shared, Store},
     tunnel::{Part, Tunnel},
 };
+pub(crate) use self::{
+    key_file::{KeyFileError, tls as read_tls_key},
+    text::is_under,
+};
 
 /// Everything doorward.toml says.
 #[derive(Debug)]

@@ -69,7 +69,7 @@ impl fmt::Display for DnsName {
 }
 
 /// Whether `name` is `zone` or below it.
-pub(super) fn is_under(name: &str, zone: &str) -> bool {
+pub(crate) fn is_under(name: &str, zone: &str) -> bool {
     name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 

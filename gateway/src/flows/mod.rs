@@ -51,11 +51,10 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_secs(40);
 /// most.
 pub const STALLS: usize = 32;
 
-/// Descriptors a flow needs: the device's socket; one to the target, unless a connector has it; for HTTP
-/// a socket pair as well.
+/// Descriptors a flow needs: the device's socket; one to the target, unless a connector has it. The HTTP
+/// front counts its own connections to apps.
 const SOCKET: u64 = 1;
 const DIRECT: u64 = 1;
-const FRONT_DESCRIPTORS: u64 = 4;
 
 /// What every flow's task needs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -286,7 +285,7 @@ impl Shell {
     }
 
     async fn front(&self, flow: &Flow, to: &Destination, row: &table::Row) {
-        let Some(_descriptors) = self.0.descriptors.take(FRONT_DESCRIPTORS) else {
+        let Some(_descriptors) = self.0.descriptors.take(SOCKET) else {
             return self.refuse(flow, &Denied::because(DenyReason::Exhausted)).await;
         };
         let snapshot = self.0.live.snapshot();

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, Version, header};
 use pingora::http::RequestHeader;
 use policy::{decision::PolicyId, facts};
 use protocol::{id::AppId, time::Timestamp};
@@ -24,10 +24,8 @@ use crate::{
     config::{AppKind, AppSpec, HttpSpec},
     gate::{Gate, HttpQuestion, Passed},
     live::LiveGuard,
+    reach::Speaks,
 };
-
-/// The port that a Host header may leave out.
-const DEFAULT_PORT: u16 = 80;
 
 /// Who decides requests: the [`Gate`]; in tests, one that also writes down what it was asked.
 pub trait Decides: Send + Sync {
@@ -115,9 +113,12 @@ impl Asked<'_> {
         let app = gate.app(self.connection.flow.app()).ok_or(Refusal::Misdirected)?;
         let AppKind::Http(http) = &app.kind else { return Err(Refusal::Misdirected) };
         let authority = self.authority(&app)?;
-        head::check(self.raw).map_err(Refusal::Head)?;
+        head::check(self.raw, self.request.version == Version::HTTP_2).map_err(Refusal::Head)?;
         let method = self.method()?;
         trail.method = Some(method.to_owned());
+        if self.connection.flow.speaks() == Speaks::ToHttps {
+            return Err(self.to_https(&app, http, &authority));
+        }
         let upgrade = self.request.headers.contains_key(header::UPGRADE);
         let overridden = headers::overrides_method(&self.request.headers);
         self.guard_origin(http, &authority, upgrade, overridden)?;
@@ -130,7 +131,9 @@ impl Asked<'_> {
         trail.policies = passed.policies;
         trail.until = passed.until;
         let source = self.connection.flow.source().ip();
-        let told = Told::new(&passed.user, self.id, source, &authority.whole).ok_or(Refusal::Internal)?;
+        let scheme = self.connection.flow.speaks().scheme();
+        let told = Told::new(&passed.user, self.id, source, scheme, &authority.whole);
+        let told = told.ok_or(Refusal::Internal)?;
         let attempt = Arc::new(Attempt::new(passed.permit));
         let upgrade = upgrade && asks_for_websocket(&self.request.headers);
         Ok((Admitted { app, forward: path.forward, told, attempt, upgrade }, passed.guard))
@@ -138,11 +141,7 @@ impl Asked<'_> {
 
     /// The host, if it is a name of the app that stands at this address.
     fn authority(&self, app: &AppSpec) -> Result<Authority, Refusal> {
-        let mut hosts = self.request.headers.get_all(header::HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else {
-            return Err(Refusal::Head(HeadError::Host));
-        };
-        let host = host.to_str().map_err(|_| Refusal::Misdirected)?.to_ascii_lowercase();
+        let host = host(self.request)?.to_ascii_lowercase();
         if host.is_empty() {
             return Err(Refusal::Head(HeadError::Host));
         }
@@ -155,8 +154,25 @@ impl Asked<'_> {
         if port != here || !app.hosts.iter().any(|known| known == name) {
             return Err(Refusal::Misdirected);
         }
-        let whole = if here == DEFAULT_PORT { name.to_owned() } else { format!("{name}:{here}") };
+        let whole = if here == self.connection.flow.speaks().port() {
+            name.to_owned()
+        } else {
+            format!("{name}:{here}")
+        };
         Ok(Authority { name: name.to_owned(), whole })
+    }
+
+    /// Where the same is over TLS.
+    fn to_https(&self, app: &AppSpec, http: &HttpSpec, authority: &Authority) -> Refusal {
+        let path = match path::read(self.request.raw_path(), http.path) {
+            Ok(path) => path.forward,
+            Err(error) => return Refusal::Path(error),
+        };
+        let port = match app.ports.first() {
+            Some(port) if !app.ports.contains(&Speaks::Https.port()) => format!(":{port}"),
+            Some(_) | None => String::new(),
+        };
+        Refusal::ToHttps(format!("https://{}{port}{path}", authority.name))
     }
 
     fn method(&self) -> Result<&str, Refusal> {
@@ -177,12 +193,13 @@ impl Asked<'_> {
         upgrade: bool,
         overridden: bool,
     ) -> Result<(), Refusal> {
+        let scheme = self.connection.flow.speaks().scheme();
         let asked = origin::Asked {
             method: self.request.method.as_str(),
             upgrade,
             overridden,
             headers: &self.request.headers,
-            own: &format!("http://{}", authority.whole),
+            own: &format!("{scheme}://{}", authority.whole),
             allow: &http.allow_origins,
         };
         origin::guard(&asked).map_err(Refusal::CrossSite)
@@ -204,6 +221,19 @@ impl Asked<'_> {
             paths: &path.readings,
         }
     }
+}
+
+/// What a request calls its host: its authority in HTTP/2, where a Host beside it says the same (pingora
+/// refuses any other); else its one Host header.
+pub fn host(request: &RequestHeader) -> Result<&str, Refusal> {
+    if let Some(authority) = request.uri.authority().filter(|_| request.version == Version::HTTP_2) {
+        return Ok(authority.as_str());
+    }
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(Refusal::Head(HeadError::Host));
+    };
+    host.to_str().map_err(|_| Refusal::Misdirected)
 }
 
 fn reads(method: &str, http: &HttpSpec) -> bool {

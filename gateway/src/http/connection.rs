@@ -1,6 +1,7 @@
 //! What is remembered of one connection of a device, from the accepted socket to its end.
-//! It moves no bytes. Always true: the latest decision stays registered until the next request of
-//! the connection is registered or the connection is gone, so that it can be cut in between.
+//! It moves no bytes. Always true: every decision stays registered while its request is under way, and the
+//! last one until the next is registered or the connection is gone, so that it can be cut in between;
+//! after a cut no request gets hold of an app's connection.
 
 use std::{
     fmt,
@@ -12,11 +13,12 @@ use std::{
 
 use pingora::{protocols::raw_connect::ProxyDigest, proxy::Session};
 use tokio::sync::watch;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::upstream::Link;
 use crate::{gate::FrontFlow, live::LiveGuard};
 
-/// Where a connection stands between two requests.
+/// Where a connection of HTTP/1 stands between two requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
@@ -35,8 +37,26 @@ pub struct Connection {
     shutdown: watch::Receiver<bool>,
     phase: AtomicU8,
     broken: AtomicBool,
-    guard: Mutex<Option<LiveGuard>>,
-    link: Mutex<Option<Link>>,
+    last: Mutex<Option<LiveGuard>>,
+    links: Mutex<Links>,
+    /// So that a drain waits for requests of HTTP/2, which are tasks of their own.
+    _under_way: TaskTrackerToken,
+}
+
+/// The apps' connections that requests use: one at a time in HTTP/1, one for each stream in HTTP/2.
+#[derive(Default)]
+struct Links {
+    /// Access was cut: none is added any more.
+    cut: bool,
+    /// By the request's number.
+    used: Vec<(u64, Link)>,
+}
+
+impl Links {
+    fn take(&mut self, request: u64) -> Option<Link> {
+        let at = self.used.iter().position(|(number, _)| *number == request)?;
+        Some(self.used.swap_remove(at).1)
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -47,14 +67,15 @@ impl fmt::Debug for Connection {
 
 impl Connection {
     /// Begins quiet.
-    pub fn new(flow: Arc<FrontFlow>, shutdown: watch::Receiver<bool>) -> Self {
+    pub fn new(flow: Arc<FrontFlow>, shutdown: watch::Receiver<bool>, under_way: TaskTrackerToken) -> Self {
         Self {
             flow,
             shutdown,
             phase: AtomicU8::new(Phase::Quiet as u8),
             broken: AtomicBool::new(false),
-            guard: Mutex::new(None),
-            link: Mutex::new(None),
+            last: Mutex::default(),
+            links: Mutex::default(),
+            _under_way: under_way,
         }
     }
 
@@ -82,24 +103,45 @@ impl Connection {
         *self.shutdown.borrow()
     }
 
-    /// Keeps a decision registered; the one before it is over.
-    pub fn keep(&self, guard: LiveGuard) {
-        let over = lock(&self.guard).replace(guard);
+    /// A request was registered: the last one that is over need not be any more.
+    pub fn goes_on(&self) {
+        let over = lock(&self.last).take();
         drop(over);
     }
 
-    /// The request now uses `link`.
-    pub fn uses(&self, link: Link) {
-        *lock(&self.link) = Some(link);
+    /// The request now uses `link`; `false` if access was cut meanwhile, and then it must not.
+    pub fn uses(&self, request: u64, link: Link) -> bool {
+        let mut links = lock(&self.links);
+        if links.cut {
+            link.abort();
+            return false;
+        }
+        links.take(request);
+        links.used.push((request, link));
+        true
     }
 
-    /// The request is over; if it did not end well, its upstream is reset.
-    pub fn over(&self, well: bool) {
-        let link = lock(&self.link).take();
+    /// The request is over; if it did not end well, its upstream is reset. Its decision, if there was
+    /// one, stays registered as the last.
+    pub fn over(&self, request: u64, well: bool, guard: Option<LiveGuard>) {
+        let link = lock(&self.links).take(request);
         if let Some(link) = link.filter(|_| !well) {
             link.abort();
         }
+        if let Some(guard) = guard {
+            let before = lock(&self.last).replace(guard);
+            drop(before);
+        }
         self.enter(Phase::Quiet);
+    }
+
+    /// Access is cut: every upstream is reset.
+    pub fn cut(&self) {
+        let mut links = lock(&self.links);
+        links.cut = true;
+        for (_, link) in links.used.drain(..) {
+            link.abort();
+        }
     }
 
     /// An answer broke off in its middle: a clean end would make it look complete.

@@ -1,8 +1,27 @@
 //! Keeps an app's cookies at the app's own host: a `Domain` would send them to its siblings too,
-//! and let one app write another's session. It leaves everything else of a cookie as it is.
+//! and let one app write another's session. What HTTP/2 took apart it puts together again.
+//! It leaves everything else of a cookie as it is.
 
-use http::{HeaderValue, header::SET_COOKIE};
-use pingora::{Result, http::ResponseHeader};
+use http::{
+    HeaderValue,
+    header::{COOKIE, SET_COOKIE},
+};
+use pingora::{
+    Result,
+    http::{RequestHeader, ResponseHeader},
+};
+
+/// Makes one header of a request's cookies, as HTTP/1 needs it (RFC 9113 §8.2.3).
+pub fn join(request: &mut RequestHeader) -> Result<()> {
+    let cookies = request.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let cookies: Vec<&[u8]> = cookies.collect();
+    let [_, _, ..] = cookies.as_slice() else { return Ok(()) };
+    match HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+        Ok(joined) => request.insert_header(COOKIE, joined),
+        // Values that stood in headers can stand in one.
+        Err(_) => Ok(()),
+    }
+}
 
 /// Makes every cookie of a response host-only.
 pub fn narrow(response: &mut ResponseHeader) -> Result<()> {
@@ -53,6 +72,17 @@ mod tests {
         for untouched in ["a=b", "a=b; Path=/domain=; Secure", "domain=corp.example"] {
             assert_eq!(host_only(untouched.as_bytes()), None, "{untouched}");
         }
+    }
+
+    #[test]
+    fn crumbs_become_one_cookie_header() {
+        let mut request = RequestHeader::build("GET", b"/", None).expect("a request");
+        for crumb in ["a=1", "b=2; c=3", "d=4"] {
+            request.append_header(COOKIE, crumb).expect("a header");
+        }
+        join(&mut request).expect("joined");
+        let cookies: Vec<_> = request.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(cookies, [b"a=1; b=2; c=3; d=4"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The request head as it came in: framing that two servers could read differently is refused.
 //! It works on the raw bytes, because the parser drops what it has reconciled.
-//! Always true: what passes has one Host and at most one way to tell where its body ends.
+//! Always true: what passes names one host and at most one way to tell where its body ends.
 
 /// The largest request head: request line and headers (nginx takes 32 KiB, Apache 8 KiB a line).
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -43,8 +43,9 @@ struct Seen {
     upgrade: bool,
 }
 
-/// Checks the raw head, from the request line to the empty line.
-pub fn check(raw: &[u8]) -> Result<(), HeadError> {
+/// Checks the raw head, from the request line to the empty line. It may lack a Host only if the host was
+/// `named` otherwise, as in HTTP/2.
+pub fn check(raw: &[u8], named: bool) -> Result<(), HeadError> {
     if raw.len() > MAX_HEAD {
         return Err(HeadError::TooLarge);
     }
@@ -57,7 +58,7 @@ pub fn check(raw: &[u8]) -> Result<(), HeadError> {
     for line in lines.filter(|line| !line.is_empty()) {
         seen.line(line)?;
     }
-    seen.judge(request)
+    seen.judge(request, named)
 }
 
 impl Seen {
@@ -92,8 +93,8 @@ impl Seen {
         Ok(())
     }
 
-    fn judge(&self, request: &[u8]) -> Result<(), HeadError> {
-        if self.hosts != 1 {
+    fn judge(&self, request: &[u8], named: bool) -> Result<(), HeadError> {
+        if self.hosts > 1 || (self.hosts == 0 && !named) {
             return Err(HeadError::Host);
         }
         if self.lengths > 1 {
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     fn head(lines: &[&str]) -> Result<(), HeadError> {
-        check(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes())
+        check(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes(), false)
     }
 
     #[test]
@@ -156,6 +157,8 @@ mod tests {
             lines.extend(&headers);
             assert_eq!(head(&lines), Err(expected), "{headers:?}");
         }
+        assert_eq!(check(b"GET / HTTP/2\r\naccept: */*\r\n\r\n", true), Ok(()));
+        assert_eq!(check(b"GET / HTTP/2\r\nhost: a\r\nhost: a\r\n\r\n", true), Err(Host));
         assert_eq!(head(&["POST / HTTP/1.1", "Host: a", "Upgrade: websocket"]), Err(Upgrade));
         assert_eq!(head(&["GET /a#b HTTP/1.1", "Host: a"]), Err(Fragment));
         let long = format!("X: {}", "a".repeat(MAX_HEAD));

@@ -63,11 +63,18 @@ pub struct Told {
     request_id: HeaderValue,
     source: HeaderValue,
     host: HeaderValue,
+    scheme: HeaderValue,
 }
 
 impl Told {
     /// `None` if a value cannot be a header's; ids that were parsed always can.
-    pub fn new(user: &User, request_id: &str, source: IpAddr, authority: &str) -> Option<Self> {
+    pub fn new(
+        user: &User,
+        request_id: &str,
+        source: IpAddr,
+        scheme: &'static str,
+        authority: &str,
+    ) -> Option<Self> {
         let value = |text: &str| HeaderValue::from_bytes(text.as_bytes()).ok();
         let email = match &user.email {
             Some(email) => Some(value(email)?),
@@ -81,6 +88,7 @@ impl Told {
             request_id: value(request_id)?,
             source: value(&source.to_canonical().to_string())?,
             host: value(authority)?,
+            scheme: HeaderValue::from_static(scheme),
         })
     }
 
@@ -99,7 +107,7 @@ impl Told {
         put(&REQUEST_ID, &self.request_id)?;
         put(&FORWARDED_FOR, &self.source)?;
         put(&FORWARDED_HOST, &self.host)?;
-        put(&FORWARDED_PROTO, &HeaderValue::from_static("http"))?;
+        put(&FORWARDED_PROTO, &self.scheme)?;
         put(&http::header::HOST, &self.host)
     }
 }
@@ -150,8 +158,8 @@ mod tests {
             email: email.map(str::to_owned),
             contract_end: None,
         };
-        Told::new(&user, "r1", "::ffff:100.64.0.9".parse().expect("an address"), "wiki.corp.example")
-            .expect("values")
+        let source = "::ffff:100.64.0.9".parse().expect("an address");
+        Told::new(&user, "r1", source, "https", "wiki.corp.example").expect("values")
     }
 
     fn sent(headers: &[(&'static str, &'static str)]) -> RequestHeader {
@@ -177,6 +185,7 @@ mod tests {
         assert_eq!(values(&request, "x-forwarded-email"), [b"a@corp.example"]);
         assert_eq!(values(&request, "x-forwarded-groups"), [b"corp/dev,corp/ops"]);
         assert_eq!(values(&request, "x-forwarded-for"), [b"100.64.0.9"]);
+        assert_eq!(values(&request, "x-forwarded-proto"), [b"https"]);
         assert_eq!(values(&request, "host"), [b"wiki.corp.example"]);
         assert!(values(&request, "x_forwarded_user").is_empty());
     }

@@ -26,17 +26,17 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    admit::{Admitted, Asked, Decides, Trail},
+    admit::{self, Admitted, Asked, Decides, Trail},
     connection::{Connection, Phase, attached},
     cookie,
     page::{self, CONTENT_SECURITY_POLICY, Form},
     refusal::Refusal,
     upstream::{self, Link, Opener, TUNNEL_TIMEOUT},
 };
-use crate::{access::DenyReason, config::AppKind, dial::Dialer};
+use crate::{access::DenyReason, config::AppKind, dial::Dialer, limits::Descriptors, live::LiveGuard};
 
 /// Between two requests; browsers keep connections for minutes, so we close first, and seldom.
-const KEEP_ALIVE_SECONDS: u64 = 70;
+pub const KEEP_ALIVE: Duration = Duration::from_secs(70);
 /// Silence in the middle of a request body, and of a device that takes no more of an answer.
 const STALL: Duration = Duration::from_secs(60);
 /// How much of a refused request's body is read so that the connection can go on.
@@ -47,6 +47,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 pub struct Proxy {
     gate: Arc<dyn Decides>,
     dialer: Dialer,
+    descriptors: Descriptors,
     random: SystemRandom,
     flows: AtomicU64,
     retired: CancellationToken,
@@ -55,23 +56,33 @@ pub struct Proxy {
 /// One request, from its head to its end.
 pub struct Exchange {
     id: String,
+    number: u64,
     began: Instant,
     form: Form,
     host: String,
     admitted: Option<Admitted>,
+    /// Keeps the decision registered while the request is under way.
+    guard: Option<LiveGuard>,
 }
 
 impl Proxy {
-    /// Asks `gate`, opens with `dialer`, keeps nothing open to apps once it is `retired`.
-    pub fn new(gate: Arc<dyn Decides>, dialer: Dialer, retired: CancellationToken) -> Self {
-        Self { gate, dialer, random: SystemRandom::new(), flows: AtomicU64::new(0), retired }
+    /// Asks `gate`, opens with `dialer` and within `descriptors`, keeps nothing open to apps once it is
+    /// `retired`.
+    pub fn new(
+        gate: Arc<dyn Decides>,
+        dialer: Dialer,
+        descriptors: Descriptors,
+        retired: CancellationToken,
+    ) -> Self {
+        let (random, flows) = (SystemRandom::new(), AtomicU64::new(0));
+        Self { gate, dialer, descriptors, random, flows, retired }
     }
 
     /// Unguessable, so that it can be told to anyone. If the system has no randomness, unique at least.
-    fn request_id(&self) -> String {
+    fn request_id(&self, number: u64) -> String {
         let mut bytes = [0; 12];
         if self.random.fill(&mut bytes).is_err() {
-            return format!("n{}", self.flows.fetch_add(1, Ordering::Relaxed));
+            return format!("n{number}");
         }
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -88,7 +99,9 @@ impl Proxy {
         let judged = asked.judge(&*self.gate, &mut trail);
         log(connection, exchange, &trail, judged.as_ref().err());
         let (admitted, guard) = judged?;
-        connection.keep(guard);
+        // The new one is registered, and only then the one before it is over.
+        exchange.guard = Some(guard);
+        connection.goes_on();
         exchange.admitted = Some(admitted);
         Ok(())
     }
@@ -107,6 +120,9 @@ impl Proxy {
         answer.insert_header(header::REFERRER_POLICY, "no-referrer")?;
         answer.insert_header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY.as_str())?;
         answer.insert_header("X-Request-Id", exchange.id.as_str())?;
+        if let Refusal::ToHttps(there) = refusal {
+            answer.insert_header(header::LOCATION, there.as_str())?;
+        }
         if matches!(refusal, Refusal::Method) {
             answer.insert_header(header::ALLOW, "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE")?;
         }
@@ -175,8 +191,9 @@ impl ProxyHttp for Proxy {
     type CTX = Exchange;
 
     fn new_ctx(&self) -> Exchange {
-        let (id, began) = (self.request_id(), Instant::now());
-        Exchange { id, began, form: Form::Text, host: String::new(), admitted: None }
+        let (number, began) = (self.flows.fetch_add(1, Ordering::Relaxed), Instant::now());
+        let id = self.request_id(number);
+        Exchange { id, number, began, form: Form::Text, host: String::new(), admitted: None, guard: None }
     }
 
     /// No compression: it would buffer, and only the app knows what may be compressed.
@@ -186,7 +203,7 @@ impl ProxyHttp for Proxy {
         let Some(connection) = Connection::of(session) else { return Ok(()) };
         connection.enter(Phase::Busy);
         let last = connection.is_draining() || session.is_process_shutting_down();
-        let keep_alive = session.get_keepalive().filter(|_| !last).map(|_| KEEP_ALIVE_SECONDS);
+        let keep_alive = session.get_keepalive().filter(|_| !last).map(|_| KEEP_ALIVE.as_secs());
         session.set_keepalive(keep_alive);
         let silence = if session.is_upgrade_req() { TUNNEL_TIMEOUT } else { STALL };
         session.set_read_timeout(Some(silence));
@@ -197,11 +214,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         exchange.form = Form::of(&session.req_header().headers);
-        exchange.host = session
-            .get_header(header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
+        exchange.host = admit::host(session.req_header()).unwrap_or_default().to_owned();
         let judged = match Connection::of(session) {
             Some(connection) => self.judge(session, &connection, exchange),
             None => Err(Refusal::Internal),
@@ -212,8 +225,8 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
-        let Some(admitted) = &exchange.admitted else {
+    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+        let (Some(admitted), Some(connection)) = (&exchange.admitted, Connection::of(session)) else {
             return Error::e_explain(ErrorType::InternalError, "the request was not admitted");
         };
         let AppKind::Http(http) = &admitted.app.kind else {
@@ -222,8 +235,10 @@ impl ProxyHttp for Proxy {
         let opener = Opener {
             attempt: admitted.attempt.clone(),
             dialer: self.dialer.clone(),
-            flow: self.flows.fetch_add(1, Ordering::Relaxed),
+            flow: exchange.number,
             upgrade: admitted.upgrade,
+            cut: connection.flow.cut().token().clone(),
+            descriptors: self.descriptors.clone(),
             retired: self.retired.clone(),
         };
         Ok(Box::new(upstream::peer(&admitted.app, http, self.gate.generation(), opener)))
@@ -236,17 +251,17 @@ impl ProxyHttp for Proxy {
         _peer: &HttpPeer,
         _fd: std::os::fd::RawFd,
         digest: Option<&Digest>,
-        _: &mut Exchange,
+        exchange: &mut Exchange,
     ) -> Result<()> {
         let link = digest.and_then(|digest| attached::<Link>(digest.proxy_digest.as_deref()?));
-        match (Connection::of(session), link) {
-            (Some(connection), Some(link)) => {
-                connection.uses(link);
-                Ok(())
-            }
+        let (Some(connection), Some(link)) = (Connection::of(session), link) else {
             // Without the link a cut could not reach the app's side.
-            (_, _) => Error::e_explain(ErrorType::InternalError, "the app's connection is not ours"),
+            return Error::e_explain(ErrorType::InternalError, "the app's connection is not ours");
+        };
+        if !connection.uses(exchange.number, link) {
+            return Error::e_explain(ErrorType::InternalError, "access was cut");
         }
+        Ok(())
     }
 
     async fn upstream_request_filter(
@@ -262,6 +277,7 @@ impl ProxyHttp for Proxy {
             return Error::e_explain(ErrorType::InternalError, "the app does not speak HTTP");
         };
         request.set_raw_path(admitted.forward.as_bytes())?;
+        cookie::join(request)?;
         admitted.told.write(request, &http.identity)
     }
 
@@ -282,7 +298,11 @@ impl ProxyHttp for Proxy {
     ) -> FailToProxy {
         let refusal = refusal_of(error, exchange);
         let answered = session.response_written().is_some_and(|answer| !answer.status.is_informational());
-        if answered && let Some(connection) = Connection::of(session) {
+        // A stream of HTTP/2 that ends without its end is reset by itself.
+        if answered
+            && !session.is_http2()
+            && let Some(connection) = Connection::of(session)
+        {
             connection.break_off();
         }
         let code = match refusal {
@@ -302,7 +322,7 @@ impl ProxyHttp for Proxy {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         let connection = Connection::of(session);
         if let Some(connection) = &connection {
-            connection.over(error.is_none());
+            connection.over(exchange.number, error.is_none(), exchange.guard.take());
         }
         if exchange.admitted.is_some() {
             let cut = connection.as_ref().and_then(|connection| connection.flow.cut().why());
@@ -331,9 +351,9 @@ impl ProxyHttp for Proxy {
 
 /// Whose fault a failure is; `None` if the device went away.
 fn refusal_of(error: &Error, exchange: &Exchange) -> Option<Refusal> {
-    let dialled = exchange.admitted.as_ref().and_then(|admitted| admitted.attempt.error());
-    if let Some(error) = dialled {
-        return Some(Refusal::Unreachable(error));
+    let dialled = exchange.admitted.as_ref().and_then(|admitted| admitted.attempt.failure());
+    if dialled.is_some() {
+        return dialled;
     }
     let timed_out = matches!(
         error.etype(),

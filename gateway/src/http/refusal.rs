@@ -32,8 +32,12 @@ pub enum Refusal {
     BrokeOff,
     /// The app did not answer in time.
     Silent,
+    /// The gateway has no room for another connection to an app.
+    Full,
     /// The client sent something that is not HTTP.
     NotHttp,
+    /// The same is over TLS, there.
+    ToHttps(String),
     /// Our fault.
     Internal,
 }
@@ -61,13 +65,14 @@ impl Refusal {
     /// The status code.
     pub fn status(&self) -> u16 {
         match self {
+            Self::ToHttps(_) => 301,
             Self::Misdirected => 421,
             Self::Head(HeadError::TooLarge) => 431,
             Self::Head(_) | Self::Path(_) | Self::NotHttp => 400,
             Self::Method => 405,
             Self::CrossSite(_) | Self::Denied(_) => 403,
             Self::Unreachable(OpenError::Timeout) | Self::Silent => 504,
-            Self::Unreachable(OpenError::Overloaded) => 503,
+            Self::Unreachable(OpenError::Overloaded) | Self::Full => 503,
             Self::Unreachable(_) | Self::BrokeOff => 502,
             Self::Internal => 500,
         }
@@ -85,6 +90,8 @@ impl Refusal {
             Self::Unreachable(_) => "app_unreachable",
             Self::BrokeOff => "app_broke_off",
             Self::Silent => "app_silent",
+            Self::Full => "no_room",
+            Self::ToHttps(_) => "to_https",
             Self::Internal => "internal",
         }
     }
@@ -98,6 +105,8 @@ impl Refusal {
             Self::CrossSite(_) => "Another site asked for this",
             Self::Denied(_) => "You cannot open this now",
             Self::Unreachable(_) | Self::BrokeOff | Self::Silent => "The app cannot be reached",
+            Self::Full => "The gateway is busy",
+            Self::ToHttps(_) => "This app is reached over https",
             Self::Internal => "The gateway failed",
         }
     }
@@ -119,6 +128,10 @@ impl Refusal {
             Self::Unreachable(error) => vec![theirs(&error.to_string())],
             Self::BrokeOff => vec![theirs("it broke off before it answered")],
             Self::Silent => vec![theirs("it did not answer in time")],
+            Self::Full => {
+                vec![Obstacle::plain("The gateway takes no more requests now. Try again in a moment.")]
+            }
+            Self::ToHttps(there) => vec![Obstacle::plain(format!("Go to {there}"))],
             Self::Internal => vec![Obstacle::plain(
                 "This is a fault of the gateway. Tell your administrators the request id.",
             )],
@@ -137,7 +150,9 @@ impl Refusal {
             | Self::Unreachable(_)
             | Self::BrokeOff
             | Self::Silent
+            | Self::Full
             | Self::NotHttp
+            | Self::ToHttps(_)
             | Self::Internal => None,
         }
     }

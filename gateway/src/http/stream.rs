@@ -1,5 +1,5 @@
-//! The device's end of a connection as pingora sees it: buffered, with our deadline on heads and
-//! our cut. Always true: after the cut nothing is read or written any more, and the socket comes
+//! The device's end of a connection as pingora sees it, TLS taken off: buffered, with our deadline on
+//! heads and our cut. Always true: after the cut nothing is read or written any more, and the socket comes
 //! back to its owner, who alone decides how it is closed.
 
 use std::{
@@ -15,22 +15,29 @@ use async_trait::async_trait;
 use pingora::{
     http::ResponseHeader,
     protocols::{
-        GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
-        UniqueID, UniqueIDType, l4::socket::SocketAddr, raw_connect::ProxyDigest,
+        ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+        TimingDigest, UniqueID, UniqueIDType, l4::socket::SocketAddr, raw_connect::ProxyDigest,
     },
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf},
-    net::TcpStream,
     sync::oneshot,
     time::{Instant, Sleep, sleep_until},
 };
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::connection::{Connection, Phase};
+use super::{
+    connection::{Connection, Phase},
+    wire::Wire,
+};
+use crate::tls::Alpn;
 
 /// How long a request head may take from its first byte (nginx: 60 s; browsers need milliseconds).
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What an HTTP/2 connection begins with has this length (RFC 9113 §3.4). It is what the deadline on heads is
+/// for there: between requests the idle time of the server counts, which a head that trickles does not renew.
+const PREFACE: usize = 24;
 
 /// pingora writes head and body apart; together they should leave as one segment.
 const WRITE_BUFFER: usize = 8 * 1024;
@@ -41,14 +48,17 @@ Content-Length: 31\r\nCache-Control: no-store\r\nConnection: close\r\n\r\nThe re
 
 /// The device's end of a connection.
 pub struct FrontStream {
-    io: Option<BufWriter<TcpStream>>,
+    io: Option<BufWriter<Wire>>,
+    alpn: Alpn,
+    /// What has not come of HTTP/2's preface.
+    preface: usize,
     fd: UniqueIDType,
     connection: Arc<Connection>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     is_cut: bool,
     deadline: Option<Pin<Box<Sleep>>>,
     refused: bool,
-    back: Option<oneshot::Sender<TcpStream>>,
+    back: Option<oneshot::Sender<Wire>>,
     proxy_digest: Arc<ProxyDigest>,
     socket_digest: Arc<SocketDigest>,
 }
@@ -61,20 +71,20 @@ impl fmt::Debug for FrontStream {
 
 impl FrontStream {
     /// The stream, and where its socket comes back when pingora lets go of it.
-    pub fn new(
-        socket: TcpStream,
-        connection: Arc<Connection>,
-    ) -> pingora::Result<(Self, oneshot::Receiver<TcpStream>)> {
+    pub fn new(wire: Wire, connection: Arc<Connection>) -> pingora::Result<(Self, oneshot::Receiver<Wire>)> {
         let (back, returned) = oneshot::channel();
         let response = Box::new(ResponseHeader::build(200, None)?);
         let proxy_digest = ProxyDigest::new(response, Some(Box::new(connection.clone())));
-        let fd = socket.as_raw_fd();
+        let fd = wire.socket().as_raw_fd();
+        let alpn = wire.alpn();
         let socket_digest = SocketDigest::from_raw_fd(fd);
         // Both cells are new, so setting them cannot fail.
         let _ = socket_digest.peer_addr.set(Some(SocketAddr::Inet(connection.flow.source())));
         let _ = socket_digest.local_addr.set(Some(SocketAddr::Inet(connection.flow.local())));
         let stream = Self {
-            io: Some(BufWriter::with_capacity(WRITE_BUFFER, socket)),
+            io: Some(BufWriter::with_capacity(WRITE_BUFFER, wire)),
+            alpn,
+            preface: if alpn == Alpn::H2 { PREFACE } else { 0 },
             fd,
             cut: Box::pin(connection.flow.cut().token().clone().cancelled_owned()),
             connection,
@@ -89,7 +99,7 @@ impl FrontStream {
     }
 
     /// The socket, unless access was cut; also asks to be woken by the cut.
-    fn open(&mut self, cx: &mut Context<'_>) -> io::Result<Pin<&mut BufWriter<TcpStream>>> {
+    fn open(&mut self, cx: &mut Context<'_>) -> io::Result<Pin<&mut BufWriter<Wire>>> {
         self.is_cut = self.is_cut || self.cut.as_mut().poll(cx).is_ready();
         match self.io.as_mut().filter(|_| !self.is_cut) {
             Some(io) => Ok(Pin::new(io)),
@@ -97,9 +107,25 @@ impl FrontStream {
         }
     }
 
+    /// Whether a head has begun, and not ended.
+    fn awaits_head(&self) -> bool {
+        match self.alpn {
+            Alpn::Http1 => self.connection.phase() == Phase::Head,
+            Alpn::H2 => self.preface > 0,
+        }
+    }
+
+    /// Notes that so many bytes have come.
+    fn took(&mut self, bytes: usize) {
+        self.preface = self.preface.saturating_sub(bytes);
+        if self.alpn == Alpn::Http1 && bytes > 0 && self.connection.phase() == Phase::Quiet {
+            self.connection.enter(Phase::Head);
+        }
+    }
+
     /// Fails when a head that has begun is not complete in time.
     fn keep_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.connection.phase() != Phase::Head {
+        if !self.awaits_head() {
             self.deadline = None;
             return Ok(());
         }
@@ -131,16 +157,14 @@ impl AsyncRead for FrontStream {
         self.keep_deadline(cx)?;
         let before = buf.filled().len();
         ready!(self.open(cx)?.poll_read(cx, buf))?;
-        if buf.filled().len() > before && self.connection.phase() == Phase::Quiet {
-            self.connection.enter(Phase::Head);
-        }
+        self.took(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for FrontStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        if self.connection.phase() != Phase::Head {
+        if self.alpn == Alpn::H2 || self.connection.phase() != Phase::Head {
             return self.open(cx)?.poll_write(cx, data);
         }
         // No request has reached us, so this is pingora's own answer to a head it cannot parse.
@@ -177,7 +201,14 @@ impl UniqueID for FrontStream {
     }
 }
 
-impl Ssl for FrontStream {}
+impl Ssl for FrontStream {
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        Some(match self.alpn {
+            Alpn::Http1 => ALPN::H1,
+            Alpn::H2 => ALPN::H2,
+        })
+    }
+}
 
 impl GetTimingDigest for FrontStream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {

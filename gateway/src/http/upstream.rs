@@ -35,11 +35,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::refusal::Refusal;
 use crate::{
     access::{Open, Permit},
     config::{AppSpec, HttpSpec},
-    connectors::OpenError,
     dial::{Dialer, Upstream},
+    limits::{Descriptors, Taken},
 };
 
 /// Longer than the dialler's own limit, which gives the clearer error.
@@ -52,6 +53,8 @@ pub const TUNNEL_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
 /// Under the 60 to 75 s of nginx, Envoy and most load balancers, so that a POST seldom meets a server
 /// that is just closing; servers that close sooner (Apache, Node: 5 s) are noticed by the pool.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// What a connection to an app takes of the budget: the socket, unless a connector has it; and a pair.
+const DESCRIPTORS: u64 = 3;
 /// How long a closed connection waits for the other side's close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -59,18 +62,18 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Attempt {
     permit: Mutex<Option<Permit<Open>>>,
-    error: Mutex<Option<OpenError>>,
+    failure: Mutex<Option<Refusal>>,
 }
 
 impl Attempt {
     /// The permit opens one connection, if none of the pool serves.
     pub fn new(permit: Permit<Open>) -> Self {
-        Self { permit: Mutex::new(Some(permit)), error: Mutex::new(None) }
+        Self { permit: Mutex::new(Some(permit)), failure: Mutex::new(None) }
     }
 
     /// Why nothing was opened.
-    pub fn error(&self) -> Option<OpenError> {
-        lock(&self.error).clone()
+    pub fn failure(&self) -> Option<Refusal> {
+        lock(&self.failure).clone()
     }
 }
 
@@ -85,6 +88,10 @@ pub struct Opener {
     pub flow: u64,
     /// Whether the request asks for a tunnel.
     pub upgrade: bool,
+    /// Cancelled when access is cut: a request of HTTP/2 outlives its connection by a moment.
+    pub cut: CancellationToken,
+    /// What may be open.
+    pub descriptors: Descriptors,
     /// Cancelled when nothing is kept for later requests any more.
     pub retired: CancellationToken,
 }
@@ -135,28 +142,42 @@ impl L4Connect for Opener {
         let permit = lock(&self.attempt.permit).take();
         let permit =
             permit.ok_or_else(|| Error::explain(ErrorType::InternalError, "the permit is used up"))?;
-        match self.dialer.open(permit, self.flow).await {
-            Ok(upstream) => self.carried(upstream),
-            Err(error) => {
-                *lock(&self.attempt.error) = Some(error);
-                Err(Error::explain(ErrorType::ConnectError, "the app cannot be opened"))
-            }
+        let Some(taken) = self.descriptors.take(DESCRIPTORS) else {
+            return Err(self.failed(Refusal::Full));
+        };
+        let opened = tokio::select! {
+            biased;
+            () = self.cut.cancelled() => return Err(self.failed(Refusal::Internal)),
+            opened = self.dialer.open(permit, self.flow) => opened,
+        };
+        match opened {
+            Ok(upstream) => self.carried(upstream, taken),
+            Err(error) => Err(self.failed(Refusal::Unreachable(error))),
         }
     }
 }
 
 impl Opener {
-    fn carried(&self, upstream: Upstream) -> Result<L4Stream> {
+    fn failed(&self, why: Refusal) -> Box<Error> {
+        *lock(&self.attempt.failure) = Some(why);
+        Error::explain(ErrorType::ConnectError, "the app cannot be opened")
+    }
+
+    fn carried(&self, upstream: Upstream, taken: Taken) -> Result<L4Stream> {
         let link = Link::default();
         let mut stream = if self.upgrade {
-            let tunnel = Tunnel { upstream: Some(upstream), link: link.clone(), wrote: false };
+            let tunnel = Tunnel { upstream: Some(upstream), link: link.clone(), wrote: false, _taken: taken };
             L4Stream::from(VirtualSocketStream::new(Box::new(tunnel)))
         } else {
             let pair = UnixStream::pair();
             let (ours, theirs) = pair.map_err(|error| {
                 Error::because(ErrorType::InternalError, "no socket pair for the app's connection", error)
             })?;
-            tokio::spawn(carry(ours, upstream, link.clone(), self.retired.clone()));
+            let carried = carry(ours, upstream, link.clone(), self.retired.clone());
+            tokio::spawn(async move {
+                let _taken = taken;
+                carried.await;
+            });
             L4Stream::from(theirs)
         };
         let response = Box::new(ResponseHeader::build(200, None)?);
@@ -223,6 +244,7 @@ struct Tunnel {
     upstream: Option<Upstream>,
     link: Link,
     wrote: bool,
+    _taken: Taken,
 }
 
 impl Tunnel {
@@ -321,11 +343,22 @@ mod tests {
         AppSpec { facts: Arc::new(facts), hosts: Vec::new(), ports: vec![80], kind, address: None }
     }
 
+    /// For a request without a permit.
+    fn opener(upgrade: bool) -> Opener {
+        Opener {
+            attempt: Arc::new(Attempt { permit: Mutex::default(), failure: Mutex::default() }),
+            dialer: Dialer::new(None, Site::default()),
+            flow: 1,
+            upgrade,
+            cut: CancellationToken::new(),
+            descriptors: Descriptors::new(100, 0),
+            retired: CancellationToken::new(),
+        }
+    }
+
     fn peer_of(app: &AppSpec, generation: u64, upgrade: bool) -> HttpPeer {
         let AppKind::Http(http) = &app.kind else { panic!("an HTTP app") };
-        let attempt = Arc::new(Attempt { permit: Mutex::new(None), error: Mutex::new(None) });
-        let (dialer, retired) = (Dialer::new(None, Site::default()), CancellationToken::new());
-        peer(app, http, generation, Opener { attempt, dialer, flow: 1, upgrade, retired })
+        peer(app, http, generation, opener(upgrade))
     }
 
     #[test]
@@ -364,10 +397,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_permit_nothing_is_opened() {
-        let attempt = Arc::new(Attempt { permit: Mutex::new(None), error: Mutex::new(None) });
-        let (dialer, retired) = (Dialer::new(None, Site::default()), CancellationToken::new());
-        let opener = Opener { attempt, dialer, flow: 1, upgrade: false, retired };
         let anywhere = L4Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-        assert!(opener.connect(&anywhere).await.is_err());
+        assert!(opener(false).connect(&anywhere).await.is_err());
     }
 }

@@ -56,7 +56,7 @@ fn at(to: &str) -> String {
         static SNAPSHOT: std::sync::Arc<crate::snapshot::Snapshot> = Company::new(RESOURCES, "").snapshot(1);
     }
     match SNAPSHOT.with(|snapshot| snapshot.resolve(address(to))) {
-        Destination::Front { app } => format!("front {app}"),
+        Destination::Front { app, .. } => format!("front {app}"),
         Destination::App { app, target } => format!("app {app} {target}"),
         Destination::Subnet { subnet, target } => format!("subnet {subnet} {target}"),
         Destination::Dns => "dns".to_owned(),

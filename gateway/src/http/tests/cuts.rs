@@ -6,7 +6,7 @@ use super::{
     world::{World, soon},
 };
 
-const WEBSOCKET: [&str; 4] = [
+pub const WEBSOCKET: [&str; 4] = [
     "Connection: Upgrade",
     "Upgrade: websocket",
     "Sec-WebSocket-Version: 13",

@@ -4,5 +4,7 @@ mod answers;
 mod app;
 mod client;
 mod cuts;
+mod h2;
+mod https;
 mod requests;
 mod world;

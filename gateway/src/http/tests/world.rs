@@ -4,11 +4,12 @@ use std::{
     future::Future,
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use connector::dial::Site;
-use protocol::id::AppId;
+use protocol::{id::AppId, time::Timestamp};
+use rustls::{ClientConfig, RootCertStore, crypto::ring::default_provider, pki_types::CertificateDer};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -17,7 +18,7 @@ use tokio::{
 
 use super::{
     app::{App, End},
-    client::{Answer, Client},
+    client::{Answer, Client, H2Client, Tls},
 };
 use crate::{
     access::{self, Denied, DenyReason},
@@ -26,9 +27,11 @@ use crate::{
     dial::Dialer,
     gate::{Gate, HttpQuestion, Passed},
     http::{FrontFlow, HttpFront, admit::Decides},
+    limits::Descriptors,
     live::{Asked, Cut, Live},
-    reach::Destination,
+    reach::{Destination, Speaks},
     testing::{Company, DIRECTORY},
+    tls::{Authority, Certificates, Names, TlsFront},
 };
 
 /// Far above anything that should happen.
@@ -109,7 +112,9 @@ pub struct World {
     pub shutdown: watch::Sender<bool>,
     live: Live,
     company: Company,
-    address: SocketAddr,
+    pub address: SocketAddr,
+    /// How clients speak TLS, if that is what stands there.
+    pub tls: Option<Tls>,
     ends: mpsc::UnboundedReceiver<End>,
     questions: Arc<Mutex<Vec<Question>>>,
 }
@@ -121,6 +126,16 @@ impl World {
 
     /// With more lines in the app's section.
     pub async fn with(lines: &str) -> Self {
+        Self::make(lines, Speaks::Http, Descriptors::new(10_000, 0)).await
+    }
+
+    /// Over TLS.
+    pub async fn https() -> Self {
+        Self::make("", Speaks::Https, Descriptors::new(10_000, 0)).await
+    }
+
+    /// With the front's other ways, and bounds.
+    pub async fn make(lines: &str, speaks: Speaks, descriptors: Descriptors) -> Self {
         let (app, upstream, ends) = App::start().await;
         let company = Company::new(&wiki(lines, upstream), POLICIES);
         let files = company.files();
@@ -129,15 +144,21 @@ impl World {
         let gate = Gate::new(live.clone(), Denials::default(), company.books());
         let recorder = Recorder { gate, questions: questions.clone() };
         let rules = files.config.sites.local.clone().expect("a local site");
-        let front =
-            HttpFront::deciding(Arc::new(recorder), Dialer::new(None, Site { rules, own: Vec::new() }));
+        let dialer = Dialer::new(None, Site { rules, own: Vec::new() });
+        let (tls_front, tls) = tls();
+        let front = HttpFront::deciding(Arc::new(recorder), dialer, descriptors, tls_front);
         let (cut, shutdown) = (Cut::default(), watch::Sender::new(false));
-        let address = listen(front.clone(), live.clone(), cut.clone(), shutdown.subscribe()).await;
-        Self { app, front, cut, shutdown, live, company, address, ends, questions }
+        let address = listen(front.clone(), live.clone(), speaks, cut.clone(), shutdown.subscribe()).await;
+        let tls = (speaks == Speaks::Https).then_some(tls);
+        Self { app, front, cut, shutdown, live, company, address, tls, ends, questions }
     }
 
     pub async fn client(&self) -> Client {
-        Client::connect(self.address).await
+        Client::connect(self.address, self.tls.as_ref()).await
+    }
+
+    pub async fn h2(&self) -> H2Client {
+        H2Client::connect(self.address, self.tls.as_ref().expect("TLS")).await
     }
 
     /// One request on its own connection.
@@ -180,6 +201,24 @@ impl World {
     }
 }
 
+/// A front for the wiki's names and a sibling's, and a client that trusts it and asks for the wiki.
+fn tls() -> (TlsFront, Tls) {
+    let now = Timestamp::from_system(SystemTime::now());
+    let (pem, key) = Authority::create(&["corp.example".to_owned()], now).expect("made");
+    let authority = Authority::load(&pem, &key).expect("loaded");
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(authority.root_der().to_vec())).expect("a root");
+    let names = Names::default();
+    names.put(["wiki", "docs", "vault"].map(|name| format!("{name}.corp.example")).into());
+    let front = TlsFront::new(Certificates::new(names, Some(authority))).expect("a front");
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (front, Tls { name: "wiki.corp.example", config })
+}
+
 /// The wiki's section.
 fn wiki(lines: &str, upstream: SocketAddr) -> String {
     if lines.contains("upstream =") {
@@ -190,15 +229,21 @@ fn wiki(lines: &str, upstream: SocketAddr) -> String {
 }
 
 /// The front behind a listener, as if every connection came from alice's laptop.
-async fn listen(front: HttpFront, live: Live, cut: Cut, shutdown: watch::Receiver<bool>) -> SocketAddr {
+async fn listen(
+    front: HttpFront,
+    live: Live,
+    speaks: Speaks,
+    cut: Cut,
+    shutdown: watch::Receiver<bool>,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (device, app) = ("laptop".parse().expect("a name"), "wiki".parse().expect("a name"));
-            let permit = access::admit_front(&live.snapshot(), &device, &Destination::Front { app });
+            let permit = access::admit_front(&live.snapshot(), &device, &Destination::Front { app, speaks });
             let source = "100.64.0.9:50000".parse().expect("an address");
-            let vip = "100.64.128.7:80".parse().expect("an address");
+            let vip = SocketAddr::from(([100, 64, 128, 7], speaks.port()));
             let flow = FrontFlow::new(permit.expect("enrolled"), device, source, vip, cut.clone());
             let (front, shutdown) = (front.clone(), shutdown.clone());
             tokio::spawn(async move { front.serve(stream, Arc::new(flow), shutdown).await });
