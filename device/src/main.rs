@@ -1,5 +1,6 @@
 //! `doorward-device`: what the stock WireGuard app cannot do. It runs one command inside the
-//! tunnel, with a network of its own, without root and without touching the computer's network.
+//! tunnel, with a network of its own, without root and without touching the computer's network,
+//! and tells the person how the device stands with the gateway.
 //! It enrols nobody and keeps no state. Always true: the first thing `main` does is to see whether
 //! this process is the set-up helper.
 
@@ -9,6 +10,7 @@ mod carrier;
 mod config;
 mod run;
 mod signals;
+mod status;
 
 use std::{
     ffi::OsString,
@@ -39,6 +41,10 @@ Examples:
   A shell in which every command is inside:
       doorward-device run --config wg.conf -- bash
 
+  Am I signed in, what is open, and why was I refused?
+      doorward-device status
+      doorward-device status --watch
+
 The configuration is the WireGuard file your administrator gave you
 (`doorward device config NAME`), with your private key in it.
 
@@ -59,7 +65,7 @@ Example:
   doorward-device run --config wg.conf -- ssh build.corp.example";
 
 #[derive(Parser)]
-#[command(name = "doorward-device", version, about = "Runs commands inside a Doorward (WireGuard) tunnel", after_help = EXAMPLES)]
+#[command(name = "doorward-device", version, about = "Runs commands inside a Doorward (WireGuard) tunnel, and tells how you stand with its gateway", after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -83,6 +89,9 @@ enum Action {
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Tell who you are to the gateway, what is open until when, and why something was refused
+    #[command(after_help = status::HELP)]
+    Status(status::Options),
 }
 
 fn main() -> ExitCode {
@@ -90,6 +99,7 @@ fn main() -> ExitCode {
     ExitCode::from(match Arguments::parse().action {
         Action::Run { config, command } => run_command(&config, &command),
         Action::Check { config } => check(&config),
+        Action::Status(options) => status::run(&options),
     })
 }
 
