@@ -2,7 +2,7 @@
 // needs below /_test/. It reads SETTINGS, a JSON object:
 //   issuer                       https://address:port; it listens there
 //   certificate, key             PEM files for https
-//   clients                      client metadata (OpenID Connect Registration §2, RP-Initiated and Back-Channel Logout)
+//   clients                      client metadata (OpenID Connect Registration §2, and of its logouts)
 //   lifetimes                    seconds by oidc-provider's model name, e.g. { "AccessToken": 5 }
 //   refresh                      whether refresh tokens are issued
 //   thin                         whether e-mail, name and groups are told by userinfo alone, not in the ID token
@@ -100,7 +100,7 @@ function build() {
   built.on('grant.error', (_context, error) => console.log('no tokens:', error.error, error.error_detail));
   built.on('authorization.success', ({ oidc: { session, client } }) => remember(session, client.clientId));
   built.on('backchannel.success', (_context, client) => console.log('logout told to', client.clientId));
-  built.on('backchannel.error', (_context, error, client) => console.log('logout not told to', client.clientId, why(error)));
+  built.on('backchannel.error', (_context, error, { clientId }) => console.log('logout not told to', clientId, why(error)));
   return built;
 }
 
@@ -132,8 +132,8 @@ async function grant({ oidc: { result, session, client, provider: { Grant } } })
 
 /// Confirms by itself that the person wants to leave.
 function logoutAtOnce(context, form) {
-  context.body = page('Signing out', `${form.replace('</form>', '<input type="hidden" name="logout" value="yes"></form>')}
-    <script>document.forms[0].submit()</script>`);
+  const yes = '<input type="hidden" name="logout" value="yes"></form>';
+  context.body = page('Signing out', `${form.replace('</form>', yes)}<script>document.forms[0].submit()</script>`);
 }
 
 function remember(session, client) {

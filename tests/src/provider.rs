@@ -7,15 +7,16 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{authority::Authority, host::Host, node, process::Process, programs, world::World};
+use crate::{authority::Authority, clock::Clock, host::Host, node, process::Process, programs};
 
-/// What it is called, and where it is: [`World::login`].
+/// What it is called, and where it is: `World::login`.
 pub const ISSUER: &str = "https://10.77.0.5:9443";
 /// Its address without a port.
 const ADDRESS: &str = "10.77.0.5";
@@ -64,6 +65,8 @@ pub struct Setup {
     pub no_refresh: bool,
     /// Whether e-mail, name and groups are told by userinfo alone.
     pub thin: bool,
+    /// Its clock at the start, seconds since 1970.
+    pub clock: Option<u64>,
     /// The authority that vouches for the clients it calls (back-channel logout).
     pub trust: Option<PathBuf>,
 }
@@ -84,10 +87,11 @@ pub struct Provider {
     host: Host,
     process: Process,
     authority: Authority,
+    clock: Option<Clock>,
 }
 
 impl Provider {
-    /// Starts one on `host`, which is [`World::login`], and waits until it listens.
+    /// Starts one on `host`, which is `World::login`, and waits until it listens.
     pub fn start(host: Host, setup: &Setup) -> Result<Self> {
         let folder = host.folder().join("provider");
         let authority = Authority::new(&folder, "provider-ca")?;
@@ -108,16 +112,12 @@ impl Provider {
             "thin": setup.thin,
         });
         let script = node::script(&folder, "provider.mjs", include_str!("../provider/provider.mjs"))?;
-        let mut command = host.unprivileged(programs::node()?)?;
+        let clock = setup.clock.map(|unix| Clock::at(&host, unix)).transpose()?;
+        let mut command = node_command(&host, clock.as_ref())?;
         command.arg(script).env("SETTINGS", settings.to_string()).env("NODE_EXTRA_CA_CERTS", &trusted);
         let process = host.start("provider", command)?;
         process.wait_for("provider ready")?;
-        Ok(Self { host, process, authority })
-    }
-
-    /// Starts one in `world` with these clients and no other wishes.
-    pub fn usual(world: &World, clients: Vec<Client>) -> Result<Self> {
-        Self::start(world.login()?, &Setup { clients, ..Setup::default() })
+        Ok(Self { host, process, authority, clock })
     }
 
     /// The authority that vouches for it.
@@ -133,6 +133,11 @@ impl Provider {
     /// What it says beside its answers.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Sets its clock, which it must have been started with.
+    pub fn set_clock(&self, unix: u64) -> Result<()> {
+        self.clock.as_ref().context("the provider lives by the machine's clock")?.set(unix)
     }
 
     /// Signs with new keys from now on; the old ones stay published.
@@ -226,4 +231,12 @@ impl Provider {
         let answer = self.curl(&["--fail", "--json", &body.to_string(), &url])?;
         serde_json::from_str(&answer).with_context(|| format!("the provider's control {name} said {answer}"))
     }
+}
+
+fn node_command(host: &Host, clock: Option<&Clock>) -> Result<Command> {
+    let Some(clock) = clock else { return host.unprivileged(programs::node()?) };
+    let prefix = clock.prefix()?;
+    let mut command = host.unprivileged(prefix.get_program())?;
+    command.args(prefix.get_args()).arg(programs::node()?);
+    Ok(command)
 }

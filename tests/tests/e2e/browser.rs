@@ -10,9 +10,10 @@ use tests::{
     authority::Authority,
     browser::{Browser, DESKTOP, Shot},
     host::Host,
-    mirror::Mirror,
+    mirror::{Mirror, field},
     provider::{Client, ISSUER, PASSWORD, Provider, Setup},
     provider_mock::{self, ProviderMock},
+    scene::Scene,
     world::World,
 };
 
@@ -22,9 +23,12 @@ tests::tests![
     pages_of_a_browser_share_cookies_only_if_told_to,
     a_provider_asks_again_for_a_stronger_sign_in,
     a_provider_does_to_sessions_what_a_test_wants,
+    a_provider_forgets_whom_a_test_removes,
     a_provider_fails_as_a_test_wants,
     a_provider_tells_over_https_that_a_session_ended,
+    a_provider_lives_by_a_clock_of_its_own,
     a_second_provider_signs_people_in,
+    a_browser_on_a_device_opens_an_app_by_name,
 ];
 
 /// Where people come back to: a mirror on the gateway's host.
@@ -112,6 +116,7 @@ fn a_real_browser_signs_in_at_a_real_provider() -> Result<()> {
     let fixture = Fixture::start(|_| ())?;
     let browser = fixture.browser()?;
     browser.goto(&authorize(""))?;
+    browser.reload()?;
     assert_eq!((browser.title()?.as_str(), browser.status()?), ("Sign in", 200));
     let picture = fixture.laptop.folder().join("sign-in.png");
     let narrow = Shot { width: 400, height: 700, dark: true, full: true };
@@ -204,9 +209,15 @@ fn a_provider_does_to_sessions_what_a_test_wants() -> Result<()> {
     assert_eq!(short["exp"].as_u64(), short["iat"].as_u64().map(|at| at + 7));
 
     provider.set_groups("alice", &["night"])?;
+    provider.set_email("alice", "night@corp.example", false)?;
     provider.rotate_keys()?;
     let second = fixture.refresh(&first)?;
-    assert_eq!(claims(&second)?["groups"], json!(["night"]));
+    let changed = claims(&second)?;
+    assert_eq!(changed["groups"], json!(["night"]));
+    assert_eq!(
+        (&changed["email"], &changed["email_verified"]),
+        (&json!("night@corp.example"), &json!(false))
+    );
     assert_ne!(part(&first, 0)?["kid"], part(&second, 0)?["kid"]);
     provider.disable("alice")?;
     assert_eq!(fixture.refresh(&second)?["error"], "invalid_grant");
@@ -218,8 +229,23 @@ fn a_provider_does_to_sessions_what_a_test_wants() -> Result<()> {
     assert!(fixture.mirror.heads().iter().any(|head| head.starts_with("POST /ended ")));
     browser.goto(&format!("{ISSUER}/session/end?client_id=portal&post_logout_redirect_uri={LEFT}"))?;
     browser.wait_for_url(LEFT)?;
+    provider.process().wait_for("logout told to portal")?;
     browser.goto(&authorize("&prompt=none"))?;
     assert!(browser.url()?.contains("error=login_required"), "{}", browser.url()?);
+    Ok(())
+}
+
+fn a_provider_forgets_whom_a_test_removes() -> Result<()> {
+    let fixture = Fixture::start(|setup| setup.thin = true)?;
+    let browser = fixture.browser()?;
+    sign_in(&browser, "mallory", "")?;
+    let tokens = fixture.redeem(&browser)?;
+    assert_eq!(claims(&tokens)?["groups"], Value::Null, "userinfo alone was to tell");
+    let bearer = format!("authorization: Bearer {}", tokens["access_token"].as_str().unwrap_or_default());
+    let told = fixture.provider.curl(&["--header", &bearer, &format!("{ISSUER}/me")])?;
+    assert_eq!(serde_json::from_str::<Value>(&told)?["groups"], json!([]));
+    fixture.provider.remove("mallory")?;
+    assert_eq!(fixture.refresh(&tokens)?["error"], "invalid_grant");
     Ok(())
 }
 
@@ -250,6 +276,21 @@ fn a_provider_tells_over_https_that_a_session_ended() -> Result<()> {
     Ok(())
 }
 
+fn a_provider_lives_by_a_clock_of_its_own() -> Result<()> {
+    const MARCH: u64 = 1_900_000_000;
+    let fixture = Fixture::start(|setup| setup.clock = Some(MARCH))?;
+    let browser = fixture.browser()?;
+    sign_in(&browser, "alice", "")?;
+    let tokens = fixture.redeem(&browser)?;
+    let first = claims(&tokens)?;
+    assert!(first["iat"].as_u64() >= Some(MARCH), "{first}");
+    fixture.provider.set_clock(MARCH + 3600)?;
+    let second = claims(&fixture.refresh(&tokens)?)?;
+    assert!(second["iat"].as_u64() >= Some(MARCH + 3600), "{second}");
+    assert_eq!(second["auth_time"], first["auth_time"]);
+    Ok(())
+}
+
 fn a_second_provider_signs_people_in() -> Result<()> {
     let world = World::new()?;
     let mock = ProviderMock::start(world.device("login2", 6)?)?;
@@ -266,5 +307,17 @@ fn a_second_provider_signs_people_in() -> Result<()> {
     browser.click("button:text('Authorize')")?;
     browser.wait_for_url(BACK)?;
     assert!(browser.url()?.contains("code="), "{}", browser.url()?);
+    Ok(())
+}
+
+fn a_browser_on_a_device_opens_an_app_by_name() -> Result<()> {
+    let scene = Scene::start()?;
+    let laptop = scene.device("laptop")?;
+    let browser = Browser::open(laptop.host(), &[])?;
+    browser.goto("http://wiki.corp.example/start")?;
+    assert_eq!(browser.url()?, "http://wiki.corp.example/start");
+    let head = browser.text("body")?;
+    assert!(head.starts_with("GET /start HTTP/1.1"), "{head}");
+    assert_eq!(field(&head, "X-Forwarded-User"), Some("corp/alice"));
     Ok(())
 }
