@@ -41,11 +41,20 @@ need postgresql-client psql
 need nginx-light nginx
 need python3-scapy /usr/lib/python3/dist-packages/scapy   # hostile packets
 rotel="${CARGO_TARGET_DIR:-target}/${PROFILE:-debug}/rotel"     # an OTLP collector, from PyPI
-[ -x "$rotel/bin/python3" ] || python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+mock="${CARGO_TARGET_DIR:-target}/${PROFILE:-debug}/provider-mock"   # a second OpenID provider, from PyPI
+[ -x "$rotel/bin/python3" ] && [ -x "$mock/bin/python3" ] || /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+need nodejs node                                   # starts npm; the tests' Node.js is one of its packages
+need npm npm
+need chromium chromium google-chrome-stable
+need fonts-dejavu-core '/usr/share/fonts/truetype/*'
+need libnss3-tools certutil
 need libfaketime '/usr/lib/*/faketime/libfaketimeMT.so.1'
 [ "${1:-}" != fuzz ] || need g++ c++                # libFuzzer comes as C++ source
 
 if [ ${#missing[@]} -gt 0 ]; then
+  if [[ " ${missing[*]} " = *" chromium "* ]] && grep -qsx ID=ubuntu /etc/os-release; then
+    stop "Ubuntu's Chromium is a snap, which tests cannot drive in a namespace; install google-chrome-stable, then run this again"
+  fi
   command -v apt-get >/dev/null || stop "no apt-get here; install by hand: ${missing[*]}"
   echo "set-up: installing ${missing[*]}"
   # policy-rc.d answers 101, "not allowed", to every package that would start its server
@@ -90,6 +99,22 @@ if ! compgen -G "$rotel/lib/python3*/site-packages/rotel/rotel-agent" >/dev/null
   echo "set-up: installing rotel into $rotel"
   python3 -m venv "$rotel"
   "$rotel/bin/pip" install -q --disable-pip-version-check rotel==0.0.1a15
+fi
+
+# Real sign-ins: an OpenID provider, a driver for the browser and a Node.js that both are made for.
+provider="${CARGO_TARGET_DIR:-target}/${PROFILE:-debug}/provider"
+if ! cmp -s tests/provider/package-lock.json "$provider/installed"; then
+  echo "set-up: installing the tests' provider into $provider"
+  mkdir -p "$provider"
+  cp tests/provider/package.json tests/provider/package-lock.json "$provider"
+  npm ci --prefix "$provider" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+  cp tests/provider/package-lock.json "$provider/installed"
+fi
+if ! cmp -s tests/provider/requirements.txt "$mock/installed"; then
+  echo "set-up: installing oidc-provider-mock into $mock"
+  /usr/bin/python3 -m venv --clear "$mock"           # it runs as nobody, who may not enter a home
+  "$mock/bin/pip" install -q --disable-pip-version-check -r tests/provider/requirements.txt
+  cp tests/provider/requirements.txt "$mock/installed"
 fi
 
 # --- the kernel ------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 //! three programs. It asserts nothing about the product; the tests in `tests/` do.
 //! Always true: nothing here touches the machine's own network, mounts or files outside `target`.
 
+pub mod authority;
+pub mod browser;
 pub mod clock;
 pub mod company;
 pub mod connections;
@@ -13,10 +15,13 @@ pub mod harness;
 pub mod host;
 pub mod hostile;
 pub mod mirror;
+pub mod node;
 pub mod postgres;
 pub mod probe;
 pub mod process;
 pub mod programs;
+pub mod provider;
+pub mod provider_mock;
 pub mod sandbox;
 pub mod scene;
 pub mod services;

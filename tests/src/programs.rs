@@ -46,9 +46,39 @@ pub fn rotel() -> Result<PathBuf> {
     newest(parent, "site-packages/rotel/rotel-agent", "rotel")
 }
 
+/// The packages for Node.js that `deploy/set-up.sh` has installed beside our programs.
+pub fn node_modules() -> Result<PathBuf> {
+    there(folder()?.join("provider/node_modules"), "oidc-provider")
+}
+
+/// The Node.js they are made for, which is one of them.
+pub fn node() -> Result<PathBuf> {
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    there(node_modules()?.join(format!("node-linux-{architecture}/bin/node")), "Node.js")
+}
+
+/// The Python that has `oidc-provider-mock`.
+pub fn provider_mock() -> Result<PathBuf> {
+    there(folder()?.join("provider-mock/bin/python3"), "oidc-provider-mock")
+}
+
+/// A browser: Debian's, or where the distribution has none that can be driven, the vendor's.
+pub fn chromium() -> Result<PathBuf> {
+    let vendors = PathBuf::from("/usr/bin/google-chrome-stable");
+    there("/usr/bin/chromium".into(), "chromium")
+        .or_else(|missing| if vendors.exists() { Ok(vendors) } else { Err(missing) })
+}
+
 /// The library that fakes the clock of the process it is loaded into.
 pub fn faketime() -> Result<PathBuf> {
     newest("/usr/lib", "faketime/libfaketimeMT.so.1", "libfaketime")
+}
+
+fn there(path: PathBuf, package: &str) -> Result<PathBuf> {
+    if !path.exists() {
+        bail!("no {}: deploy/set-up.sh installs {package}", path.display());
+    }
+    Ok(path)
 }
 
 fn newest(parent: &str, below: &str, package: &str) -> Result<PathBuf> {

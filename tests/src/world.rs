@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::host::Host;
 
@@ -64,16 +64,23 @@ impl World {
         Ok(host)
     }
 
+    /// The host for the company's OpenID provider: 10.77.0.5.
+    pub fn login(&self) -> Result<Host> {
+        self.device("login", 5)
+    }
+
     /// Gives `host` a `link` to one of the networks, with addresses there.
     pub fn plug(&self, host: &Host, link: &str, bridge: &str, addresses: &[&str]) -> Result<()> {
         let here = format!("{}-{link}", host.name());
         self.switch.ip(&format!("link add {here} type veth peer name {link} netns {}", host.netns()))?;
         self.switch.ip(&format!("link set {here} master {bridge} up"))?;
+        // Addresses of ours cannot clash: without detection they are usable at once, and nothing about the
+        // link changes later, at which browsers give up what they are loading.
+        let detection = format!("/proc/sys/net/ipv6/conf/{link}/accept_dad");
+        host.within(|| fs::write(&detection, "0")).with_context(|| detection.clone())?;
         host.ip(&format!("link set {link} up"))?;
         for address in addresses {
-            // Addresses of ours cannot clash: without detection they are usable at once.
-            let nodad = if address.contains(':') { "nodad" } else { "" };
-            host.ip(&format!("address add {address} dev {link} {nodad}"))?;
+            host.ip(&format!("address add {address} dev {link}"))?;
         }
         Ok(())
     }

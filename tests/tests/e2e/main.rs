@@ -5,6 +5,7 @@
 mod access;
 mod attacks;
 mod books;
+mod browser;
 mod clients;
 mod cut;
 mod datagrams;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     }
     let modules = [
         fixture::TESTS,
+        browser::TESTS,
         rights::TESTS,
         access::TESTS,
         ipv6::TESTS,
