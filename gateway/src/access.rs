@@ -5,7 +5,7 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use policy::{
-    decision::{Decision, PolicyId, Reason},
+    decision::{Decision, PolicyId, Reason, StepUp},
     facts::{self, Action, HttpFacts, Proto, Request},
 };
 use protocol::{
@@ -136,6 +136,12 @@ pub enum DenyReason {
     UnknownUser,
     /// The device's owner is disabled.
     UserDisabled,
+    /// Nobody has signed in on the device.
+    NotSignedIn,
+    /// Who had, has to do it again.
+    SessionOver,
+    /// The device's key is used from two places.
+    SessionSuspended,
     /// No app or subnet has this address.
     NoResource,
     /// The app exists but does not declare this port.
@@ -164,6 +170,9 @@ impl DenyReason {
             Self::DeviceDisabled => "device_disabled",
             Self::UnknownUser => "unknown_user",
             Self::UserDisabled => "user_disabled",
+            Self::NotSignedIn => "not_signed_in",
+            Self::SessionOver => "session_over",
+            Self::SessionSuspended => "session_suspended",
             Self::NoResource => "no_resource",
             Self::NoSuchPort => "no_such_port",
             Self::SpeaksTcp => "app_speaks_tcp",
@@ -193,6 +202,9 @@ impl DenyReason {
             | Self::DeviceDisabled
             | Self::UnknownUser
             | Self::UserDisabled
+            | Self::NotSignedIn
+            | Self::SessionOver
+            | Self::SessionSuspended
             | Self::NoResource
             | Self::NoSuchPort
             | Self::SpeaksTcp
@@ -216,6 +228,11 @@ impl fmt::Display for DenyReason {
             Self::DeviceDisabled => f.write_str("the device is disabled"),
             Self::UnknownUser => f.write_str("the device's owner is not in the directory"),
             Self::UserDisabled => f.write_str("the device's owner is disabled"),
+            Self::NotSignedIn => f.write_str("nobody has signed in on the device"),
+            Self::SessionOver => f.write_str("the session is over"),
+            Self::SessionSuspended => {
+                f.write_str("the session is suspended: two places use the device's key")
+            }
             Self::NoResource => f.write_str("no app or subnet has this address"),
             Self::NoSuchPort => f.write_str("the app does not declare this port"),
             Self::SpeaksTcp => f.write_str("the app at this address speaks TCP only"),
@@ -271,6 +288,17 @@ pub struct Denied {
     pub reasons: Vec<DenyReason>,
     /// The first instant at which the answer may differ.
     pub until: Option<Timestamp>,
+    /// What the person can do at the door that would help.
+    pub way_in: Option<WayIn>,
+}
+
+/// What signing in can change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WayIn {
+    /// Anybody who signs in gets in.
+    SignIn,
+    /// Who signs in anew, and so, gets in.
+    StepUp(StepUp),
 }
 
 impl fmt::Display for Denied {
@@ -286,13 +314,14 @@ impl fmt::Display for Denied {
 impl Denied {
     /// A denial with one reason that time does not change.
     pub fn because(reason: DenyReason) -> Self {
-        Self { user: None, reasons: vec![reason], until: None }
+        Self { user: None, reasons: vec![reason], until: None, way_in: None }
     }
 }
 
-/// Decides one question against one snapshot at one instant. The only maker of [`Permit<Open>`].
+/// Decides one question against one snapshot at one instant. The only maker of [`Permit<Open>`] but for
+/// [`admit_through`].
 pub fn check(snapshot: &Snapshot, question: &Question, now: Timestamp) -> Verdict {
-    let (user, device) = match who(snapshot, &question.device) {
+    let (user, device, session) = match who(snapshot, &question.device, now) {
         Ok(who) => who,
         Err(denied) => return Verdict::Deny(denied),
     };
@@ -302,26 +331,49 @@ pub fn check(snapshot: &Snapshot, question: &Question, now: Timestamp) -> Verdic
     let request = Request {
         user: &user,
         device: Some(&device),
-        session: None,
+        session: session.as_deref(),
         resource,
         action: action(&question.ask),
         source: question.source,
     };
-    match snapshot.engine().decide(&request, now) {
+    let decision = snapshot.engine().decide(&request, now);
+    let way_in = way_in(snapshot, &request, &decision, now);
+    // Without the session the answer may be another.
+    let by_session = |until: Option<Timestamp>| {
+        session.as_ref().map(|session| session.expires).into_iter().chain(until).min()
+    };
+    match decision {
         Decision::Allow { until, policies } => {
             let permit = Permit(Open { site, proto: proto(&question.ask), target });
+            let until = by_session(until);
             Verdict::Allow(Allowed { permit, user, device, until, policies })
         }
         Decision::Deny { until, reasons, .. } => Verdict::Deny(Denied {
             user: Some(user.id.clone()),
             reasons: reasons.into_iter().map(DenyReason::Policy).collect(),
-            until,
+            until: by_session(until),
+            way_in,
         }),
     }
 }
 
+/// Whether signing in would help who is denied.
+fn way_in(snapshot: &Snapshot, request: &Request<'_>, decision: &Decision, now: Timestamp) -> Option<WayIn> {
+    if let Some(step_up) = decision.step_up() {
+        return Some(WayIn::StepUp(step_up.clone()));
+    }
+    if request.session.is_some() || matches!(decision, Decision::Allow { .. }) {
+        return None;
+    }
+    let signed_in = StepUp { max_age: None, acr: None }.renewed(None, now);
+    let again = snapshot.engine().decide(&Request { session: Some(&signed_in), ..*request }, now);
+    matches!(again, Decision::Allow { .. }).then_some(WayIn::SignIn)
+}
+
+type Who = (Arc<facts::User>, Arc<facts::Device>, Option<Arc<facts::Session>>);
+
 /// Who asks, if they may ask for anything.
-fn who(snapshot: &Snapshot, device: &DeviceId) -> Result<(Arc<facts::User>, Arc<facts::Device>), Denied> {
+fn who(snapshot: &Snapshot, device: &DeviceId, now: Timestamp) -> Result<Who, Denied> {
     let because = |reason| Err(Denied::because(reason));
     if !snapshot.lease().holds() {
         return because(DenyReason::StoreLost);
@@ -331,15 +383,62 @@ fn who(snapshot: &Snapshot, device: &DeviceId) -> Result<(Arc<facts::User>, Arc<
     }
     let Some(device) = snapshot.device(device) else { return because(DenyReason::UnknownDevice) };
     let owner = &device.facts.owner;
-    let of_owner = |reason| Err(Denied { user: Some(owner.clone()), ..Denied::because(reason) });
+    let of_owner = |reason| Denied { user: Some(owner.clone()), ..Denied::because(reason) };
     if !device.enabled || device.keys.is_empty() {
-        return of_owner(DenyReason::DeviceDisabled);
+        return Err(of_owner(DenyReason::DeviceDisabled));
     }
-    match snapshot.user(owner) {
-        Some(user) if user.enabled => Ok((user.facts.clone(), device.facts.clone())),
-        Some(_) => of_owner(DenyReason::UserDisabled),
-        None => of_owner(DenyReason::UnknownUser),
+    let user = match snapshot.user(owner) {
+        Some(user) if user.enabled => user.facts.clone(),
+        Some(_) => return Err(of_owner(DenyReason::UserDisabled)),
+        None => return Err(of_owner(DenyReason::UnknownUser)),
+    };
+    match session(snapshot, &device.facts.id, owner, now) {
+        Ok(session) => Ok((user, device.facts.clone(), Some(session))),
+        Err(_) if !snapshot.config().session.required => Ok((user, device.facts.clone(), None)),
+        Err(why) => Err(Denied { way_in: Some(WayIn::SignIn), ..of_owner(why.into()) }),
     }
+}
+
+/// Why nobody is signed in on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotIn {
+    /// Nobody was, or somebody else than its owner.
+    Nobody,
+    /// The session is over.
+    Over,
+    /// It counts for nothing.
+    Suspended,
+}
+
+impl From<NotIn> for DenyReason {
+    fn from(why: NotIn) -> Self {
+        match why {
+            NotIn::Nobody => Self::NotSignedIn,
+            NotIn::Over => Self::SessionOver,
+            NotIn::Suspended => Self::SessionSuspended,
+        }
+    }
+}
+
+/// Who is signed in on a device at an instant, or why nobody is.
+pub fn session(
+    snapshot: &Snapshot,
+    device: &DeviceId,
+    owner: &UserId,
+    now: Timestamp,
+) -> Result<Arc<facts::Session>, NotIn> {
+    let directory = snapshot.directory();
+    let session = directory.session(device).filter(|session| session.user == *owner);
+    let Some((session, facts)) = session.zip(directory.session_facts(device)) else {
+        return Err(NotIn::Nobody);
+    };
+    if session.suspended.is_some() {
+        return Err(NotIn::Suspended);
+    }
+    if session.expires <= now {
+        return Err(NotIn::Over);
+    }
+    Ok(facts.clone())
 }
 
 /// Admits a connection to an HTTP app's address without a dial: any enrolled device may be told
@@ -348,6 +447,21 @@ pub fn admit_front(snapshot: &Snapshot, device: &DeviceId, to: &Destination) -> 
     let Destination::Front { app, speaks } = to else { return None };
     snapshot.device(device).filter(|device| device.enabled)?;
     Some(Permit(Front { app: app.clone(), speaks: *speaks }))
+}
+
+/// Admits TLS to a provider's own name, so that people can sign in who have not yet: any enrolled device.
+/// Nothing else makes a [`Permit<Open>`] without asking the policies.
+pub fn admit_through(snapshot: &Snapshot, device: &DeviceId, to: &Destination) -> Option<Permit<Open>> {
+    let Destination::Through { app, target } = to else { return None };
+    let site = snapshot.app(app)?.facts.site.clone();
+    snapshot.device(device).filter(|device| device.enabled)?;
+    let known = snapshot.lease().holds() && snapshot.directory().meta().closed.is_empty();
+    known.then(|| Permit(Open { site, proto: Proto::Tcp, target: target.clone() }))
+}
+
+/// Whether a device may knock at the door: any that is enrolled.
+pub fn admit_door(snapshot: &Snapshot, device: &DeviceId) -> bool {
+    snapshot.device(device).is_some_and(|device| device.enabled)
 }
 
 fn proto(ask: &Ask) -> Proto {

@@ -172,8 +172,10 @@ impl Books {
     /// Into the chain at once what `revision` of the store has committed; what fails waits there.
     pub async fn write_down(&self, store: &Store, mut entries: Vec<Entry>, revision: Revision) {
         for entry in &mut entries {
-            if let Entry::Admin(admin) = entry {
-                admin.revision = Some(revision);
+            match entry {
+                Entry::Admin(admin) => admin.revision = Some(revision),
+                Entry::Session(session) => session.revision = Some(revision),
+                _ => {}
             }
         }
         let ids: Vec<Arc<str>> = entries.iter().filter_map(|entry| entry.id().cloned()).collect();
@@ -228,6 +230,9 @@ fn obstacle(reason: &DenyReason) -> Obstacle {
         | DenyReason::DeviceDisabled
         | DenyReason::UnknownUser
         | DenyReason::UserDisabled
+        | DenyReason::NotSignedIn
+        | DenyReason::SessionOver
+        | DenyReason::SessionSuspended
         | DenyReason::NoResource
         | DenyReason::NoSuchPort
         | DenyReason::SpeaksTcp

@@ -4,7 +4,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+
+use moka::sync::Cache;
 
 use protocol::{
     id::{DeviceId, UserId},
@@ -12,10 +15,17 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::access::Denied;
+
 /// Distinct reasons counted one by one; more are counted together.
 const REASONS: usize = 1000;
 /// How many of the latest denials are kept.
 const LATEST: usize = 100;
+
+/// So many devices' last refusals are remembered,
+const REMEMBERED: u64 = 100_000;
+/// for so long.
+const FOR: Duration = Duration::from_secs(3600);
 
 /// One denial, for the operator.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,8 +45,29 @@ pub struct Denial {
 }
 
 /// The counters and the latest denials. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Denials(Arc<Mutex<Kept>>);
+#[derive(Debug, Clone)]
+pub struct Denials {
+    kept: Arc<Mutex<Kept>>,
+    last: Cache<DeviceId, Arc<Refused>>,
+}
+
+/// What was refused to a device last, for its person.
+#[derive(Debug)]
+pub struct Refused {
+    /// When.
+    pub at: Timestamp,
+    /// What for.
+    pub to: String,
+    /// Why, and what would help.
+    pub denied: Denied,
+}
+
+impl Default for Denials {
+    fn default() -> Self {
+        let last = Cache::builder().max_capacity(REMEMBERED).time_to_live(FOR).build();
+        Self { kept: Arc::default(), last }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -47,7 +78,7 @@ struct Kept {
 impl Denials {
     /// Remembers one, under its code and, if a policy is behind it, that policy.
     pub fn record(&self, denial: Denial, policy: Option<&str>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let key = match policy {
             Some(policy) => format!("{}:{policy}", denial.code),
             None => denial.code.clone(),
@@ -60,9 +91,19 @@ impl Denials {
         }
     }
 
+    /// Remembers it for its person.
+    pub fn remember(&self, device: &DeviceId, refused: Refused) {
+        self.last.insert(device.clone(), Arc::new(refused));
+    }
+
+    /// What was refused to a device last.
+    pub fn last_of(&self, device: &DeviceId) -> Option<Arc<Refused>> {
+        self.last.get(device)
+    }
+
     /// The counters by reason, and the latest denials, oldest first.
     pub fn report(&self) -> (BTreeMap<String, u64>, Vec<Denial>) {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         (kept.counts.clone(), kept.latest.iter().cloned().collect())
     }
 }

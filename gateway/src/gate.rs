@@ -1,7 +1,11 @@
 //! What the HTTP front asks: may this request pass, and what is known of the app.
 //! It does not look at sockets or headers. Always true: every request is registered, then decided.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use policy::{decision::PolicyId, facts};
 use protocol::{
@@ -10,10 +14,11 @@ use protocol::{
 };
 
 use crate::{
-    access::{Ask, Denied, Front, Open, Permit, Question, ResourceId, Verdict},
+    access::{Ask, Denied, Front, Open, Permit, Question, ResourceId, Verdict, WayIn},
     books::Books,
     config::AppSpec,
-    denials::{Denial, Denials},
+    denials::{Denial, Denials, Refused},
+    door::{self, Renewals, Way},
     live::{Cut, Live, LiveGuard},
     reach::Speaks,
 };
@@ -106,18 +111,22 @@ pub struct Passed {
     pub guard: LiveGuard,
 }
 
+/// Who came back from the provider so lately is not sent there again for the same.
+const JUST_NOW: Duration = Duration::from_secs(60);
+
 /// Decides HTTP requests. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Gate {
     live: Live,
     denials: Denials,
     books: Books,
+    renewals: Renewals,
 }
 
 impl Gate {
     /// A gate over the snapshot in force.
-    pub fn new(live: Live, denials: Denials, books: Books) -> Self {
-        Self { live, denials, books }
+    pub fn new(live: Live, denials: Denials, books: Books, renewals: Renewals) -> Self {
+        Self { live, denials, books, renewals }
     }
 
     /// The app as the configuration in force has it.
@@ -163,6 +172,27 @@ impl Gate {
         }
     }
 
+    /// Where the person signs in to get what was denied, and then goes on to `to`. A step-up is asked for
+    /// once: who has just come back and is denied all the same is told why.
+    pub fn sign_in(&self, device: &DeviceId, denied: &Denied, to: &str) -> Option<String> {
+        let (snapshot, at) = (self.live.snapshot(), Timestamp::from_system(SystemTime::now()));
+        let way_in = denied.way_in.as_ref()?;
+        let back = snapshot.directory().session(device).map(|session| session.at.until(at));
+        let again = matches!(way_in, WayIn::StepUp(_)) && back.is_some_and(|ago| ago < JUST_NOW);
+        if snapshot.config().providers.is_empty() || again {
+            return None;
+        }
+        Some(door::way_in(way_in, to.to_owned()).address(&snapshot.config().door.origin()))
+    }
+
+    /// Where a browser on the way to `to` passes by the provider, since the session ends soon.
+    pub fn renewal(&self, device: &DeviceId, to: &str) -> Option<String> {
+        let snapshot = self.live.snapshot();
+        let is_due = self.renewals.is_due(&snapshot, device, Timestamp::from_system(SystemTime::now()));
+        let way = Way { to: to.to_owned(), step_up: None, silent: true };
+        is_due.then(|| way.address(&snapshot.config().door.origin()))
+    }
+
     /// Notes how a request that passed has ended.
     pub fn ended(&self, id: &str, why: &str, sent: u64, received: u64) {
         self.books.ended(id, why, sent, received);
@@ -184,5 +214,8 @@ impl Gate {
             reason: denied.to_string(),
         };
         self.denials.record(denial, first.policy().map(AsRef::as_ref));
+        let at = Timestamp::from_system(SystemTime::now());
+        let to = format!("{} {}", request.method, request.host);
+        self.denials.remember(&request.front.device, Refused { at, to, denied: denied.clone() });
     }
 }

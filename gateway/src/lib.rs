@@ -4,7 +4,9 @@
 
 pub mod access;
 pub mod admin;
+pub mod authority;
 pub mod books;
+pub mod carry;
 pub mod cli;
 pub mod config;
 pub mod connectors;
@@ -15,6 +17,8 @@ pub mod desk;
 pub mod device_config;
 pub mod dial;
 pub mod dns;
+pub mod door;
+pub mod duplicates;
 pub mod flows;
 pub mod gate;
 pub mod health;
@@ -23,6 +27,7 @@ pub mod join;
 pub mod limits;
 pub mod live;
 pub mod names;
+mod page;
 pub mod peerfile;
 pub mod policies;
 pub mod reach;
@@ -30,6 +35,7 @@ pub mod reach;
 #[path = "../../fuzz/replay.rs"]
 mod replay;
 pub mod run;
+pub mod sessions;
 pub mod shadow;
 pub mod signals;
 pub mod snapshot;

@@ -91,6 +91,7 @@ impl Cut {
 struct Entry {
     question: Arc<Question>,
     cut: Cut,
+    since: Timestamp,
     until: Option<Deadline>,
     /// `false` while its first decision is under way; that decision notices a change by the epoch.
     settled: bool,
@@ -148,6 +149,8 @@ struct Table {
     next: u64,
     entries: HashMap<u64, Entry>,
     by_device: HashMap<DeviceId, BTreeSet<u64>>,
+    /// When something allowed of a device ended last, or was allowed.
+    used: HashMap<DeviceId, Timestamp>,
     /// The entries' deadlines in each clock's order: a stepped wall clock parts the two.
     by_wall: BTreeSet<(Timestamp, u64)>,
     by_monotonic: BTreeSet<(Instant, u64)>,
@@ -176,7 +179,7 @@ impl Table {
         let id = self.next;
         self.next += 1;
         self.by_device.entry(question.device.clone()).or_default().insert(id);
-        self.entries.insert(id, Entry { question, cut, until: None, settled: false });
+        self.entries.insert(id, Entry { question, cut, since: now(), until: None, settled: false });
         id
     }
 
@@ -184,6 +187,9 @@ impl Table {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.unplan(id, entry.until);
         let device = &entry.question.device;
+        if entry.settled {
+            self.used.insert(device.clone(), now());
+        }
         if let Some(ids) = self.by_device.get_mut(device) {
             ids.remove(&id);
             if ids.is_empty() {
@@ -224,6 +230,21 @@ impl Table {
             Asked::Of(devices) => self.of(devices).map(|(_, entry)| question(entry)).collect(),
         }
     }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}
+
+/// Something open, for whoever is shown what they have open.
+#[derive(Debug, Clone)]
+pub struct Open {
+    /// What was asked.
+    pub question: Arc<Question>,
+    /// Since when.
+    pub since: Timestamp,
+    /// The first instant at which the answer may differ.
+    pub until: Option<Timestamp>,
 }
 
 /// The registry of everything open, over the snapshot in force. Cheap to clone.
@@ -267,6 +288,36 @@ impl Live {
     /// The snapshot in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot.load_full()
+    }
+
+    /// What a device has open, each resource once with the earliest end.
+    pub fn open_of(&self, device: &DeviceId) -> Vec<Open> {
+        let table = self.table();
+        let open = table.of([device]).map(|(_, entry)| Open {
+            question: entry.question.clone(),
+            since: entry.since,
+            until: entry.until.map(|until| until.wall),
+        });
+        let mut open: Vec<Open> = open.collect();
+        drop(table);
+        let key = |open: &Open| (open.question.resource.to_string(), open.until.is_none(), open.until);
+        open.sort_by_key(key);
+        open.dedup_by(|a, b| a.question.resource == b.question.resource);
+        open
+    }
+
+    /// When a device last had something open that was allowed, since this gateway runs.
+    pub fn last_used(&self, device: &DeviceId) -> Option<Timestamp> {
+        let table = self.table();
+        if table.of([device]).next().is_some() {
+            return Some(now());
+        }
+        table.used.get(device).copied()
+    }
+
+    /// Forgets when devices were used of which `is_known` knows nothing.
+    pub fn forget_used(&self, is_known: impl Fn(&DeviceId) -> bool) {
+        self.table().used.retain(|device, _| is_known(device));
     }
 
     /// How many things are open.

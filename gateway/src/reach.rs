@@ -39,6 +39,18 @@ pub enum Destination {
         /// What would be dialled.
         target: Target,
     },
+    /// A provider's own name, which TLS goes through to as it is.
+    Through {
+        /// Which.
+        app: AppId,
+        /// What would be dialled.
+        target: Target,
+    },
+    /// The gateway's own portal.
+    Door {
+        /// Whether TLS is spoken there.
+        secure: bool,
+    },
     /// The gateway's own name server.
     Dns,
     /// An app that does not declare this port.
@@ -82,6 +94,10 @@ impl Speaks {
 /// DNS, over TCP as over UDP (RFC 7766).
 const DNS_PORT: u16 = 53;
 
+/// The portal, and what says where it is.
+const DOOR_PORT: u16 = 443;
+const PLAIN_DOOR_PORT: u16 = 80;
+
 /// The table behind [`Reach::resolve`]; made once for a snapshot.
 #[derive(Debug, Default)]
 pub struct Reach {
@@ -115,7 +131,7 @@ impl Reach {
     /// What stands at `to`; `app` looks up an app by id.
     pub fn resolve<'a>(&self, to: SocketAddr, app: impl Fn(&AppId) -> Option<&'a AppSpec>) -> Destination {
         if self.gateway.contains(&to.ip()) {
-            return if to.port() == DNS_PORT { Destination::Dns } else { Destination::Nothing };
+            return at_gateway(to.port());
         }
         if let Some(spec) = self.vips.get(&to.ip()).and_then(&app) {
             return at_vip(spec, to.port());
@@ -135,6 +151,15 @@ impl Reach {
     }
 }
 
+fn at_gateway(port: u16) -> Destination {
+    match port {
+        DNS_PORT => Destination::Dns,
+        DOOR_PORT => Destination::Door { secure: true },
+        PLAIN_DOOR_PORT => Destination::Door { secure: false },
+        _ => Destination::Nothing,
+    }
+}
+
 fn at_vip(spec: &AppSpec, port: u16) -> Destination {
     let app = spec.facts.id.clone();
     if !spec.ports.contains(&port) {
@@ -143,6 +168,7 @@ fn at_vip(spec: &AppSpec, port: u16) -> Destination {
     match &spec.kind {
         AppKind::Http(_) => Destination::Front { app, speaks: Speaks::Http },
         AppKind::Tcp(tcp) => Destination::App { app, target: Target { host: tcp.target.clone(), port } },
+        AppKind::Through(host) => Destination::Through { app, target: Target { host: host.clone(), port } },
     }
 }
 
@@ -153,6 +179,8 @@ fn at_target(spec: &AppSpec, to: SocketAddr) -> Destination {
     match &spec.kind {
         AppKind::Http(_) => Destination::Front { app, speaks: Speaks::Http },
         AppKind::Tcp(_) => Destination::App { app, target: literal(to) },
+        // It has no address of its own.
+        AppKind::Through(_) => Destination::Nothing,
     }
 }
 

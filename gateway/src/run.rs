@@ -9,6 +9,7 @@ use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant, SystemTime},
@@ -17,7 +18,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use connector::relay::Stalls;
 use netio::gateway_ns;
-use protocol::time::Timestamp;
+use protocol::{id::DeviceId, time::Timestamp};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     net::TcpListener,
@@ -26,7 +27,7 @@ use tokio::{
 use tunnel::{CookieSecret, Event, Gone, Limits, PeerSpec, PrivateKey, Shard, Tunnel};
 
 use self::{
-    keeping::{Around, first_snapshot, keep, look_after, open_audit},
+    keeping::{Around, LookedAfter, first_snapshot, keep, look_after, open_audit},
     tls::tls_front,
 };
 use crate::{
@@ -37,6 +38,8 @@ use crate::{
     denials::Denials,
     desk::Desk,
     dial::Dialer,
+    door::{self, Door, Renewals},
+    duplicates::Duplicates,
     flows::{self, FlowSet, Pending},
     gate::Gate,
     health::{self, Degraded, Health},
@@ -45,6 +48,7 @@ use crate::{
     live::Live,
     names::Names,
     peerfile::{self, Known},
+    sessions::Sessions,
     shadow,
     signals::{Signals, Told},
     snapshot::Snapshot,
@@ -80,37 +84,16 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let (denials, unknown) = (Denials::default(), Unknown::default());
     let audit = open_audit(&files.config, &kept).await?;
     let names = Names::new(live.clone(), data_plane.clone());
-    let (drain, draining) = watch::channel(false);
-    let descriptors = Descriptors::new(netio::limits::raise_nofile(), netio::limits::open());
     let tls = tls_front(&files.config)?;
-    let gate = Gate::new(live.clone(), denials.clone(), audit.books.clone());
-    let parts = flows::Parts {
-        live: live.clone(),
-        data_plane: data_plane.clone(),
-        dialer: dialer.clone(),
-        front: HttpFront::new(gate, dialer.clone(), descriptors.clone(), tls),
-        names: names.clone(),
-        pending: Pending::default(),
-        denials: denials.clone(),
-        books: audit.books.clone(),
-        stalls: Stalls::new(flows::STALLS),
-        descriptors,
-        draining,
-    };
-    let front = parts.front.clone();
-    let flows = FlowSet::new(parts);
-    let unpaired = accept(net.listeners, &flows, &data_plane)?;
-    tokio::spawn(live.clone().watch_clock());
-    let state = files.config.gateway.state.clone();
+    let (config, held) = (files.config.clone(), kept.held());
     let (shadow, samples) = shadow::new();
     let in_force = truth::Parts {
         live: live.clone(),
         data_plane: data_plane.clone(),
-        dialer,
+        dialer: dialer.clone(),
         registry: registry.clone(),
         shadow,
     };
-    let (config, held) = (files.config.clone(), kept.held());
     let (loader, reloader) = Loader::new(path, files, kept, in_force);
     shadow::start(samples, reloader.clone(), health.clone()).context("a thread")?;
     tokio::spawn(loader.run());
@@ -120,8 +103,41 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         health: &health,
         registry: registry.as_ref(),
         config: &config,
+        tls: &tls,
     };
-    let admin = look_after(held, audit, &around)?;
+    let books = audit.books.clone();
+    let LookedAfter { admin, sessions, roots } = look_after(held, audit, &around).await?;
+    let (drain, draining) = watch::channel(false);
+    let descriptors = Descriptors::new(netio::limits::raise_nofile(), netio::limits::open());
+    let renewals = Renewals::default();
+    let gate = Gate::new(live.clone(), denials.clone(), books.clone(), renewals.clone());
+    let door = Door::new(door::Parts {
+        live: live.clone(),
+        sessions: sessions.clone(),
+        denials: denials.clone(),
+        roots,
+        renewals,
+    });
+    let parts = flows::Parts {
+        live: live.clone(),
+        data_plane: data_plane.clone(),
+        dialer: dialer.clone(),
+        front: HttpFront::new(gate, dialer.clone(), descriptors.clone(), tls.clone()),
+        names: names.clone(),
+        door,
+        tls,
+        pending: Pending::default(),
+        denials: denials.clone(),
+        books,
+        stalls: Stalls::new(flows::STALLS),
+        descriptors,
+        draining,
+    };
+    let front = parts.front.clone();
+    let flows = FlowSet::new(parts);
+    let unpaired = accept(net.listeners, &flows, &data_plane)?;
+    tokio::spawn(live.clone().watch_clock());
+    let state = config.gateway.state.clone();
     let desk = Desk {
         started: Timestamp::from_system(SystemTime::now()),
         notes: net.notes,
@@ -145,7 +161,8 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     tokio::spawn(desk.serve(control));
     let handshakes = Arc::new(Notify::new());
     let remember = tokio::spawn(remember(state, data_plane.clone(), handshakes.clone(), health.clone()));
-    tokio::spawn(follow(packets.events, flows.clone(), names, unknown, handshakes));
+    let heard = Heard { flows: flows.clone(), names, unknown, handshakes, sessions };
+    tokio::spawn(follow(packets.events, heard));
     tokio::task::spawn_blocking(netio::memory::give_back).await?;
     tracing::info!("ready");
     let ended = until_told(&mut signals, &reloader, packets.ended).await;
@@ -261,14 +278,19 @@ async fn link_listener(snapshot: &Snapshot) -> anyhow::Result<Option<Registry>> 
     Ok(Some(registry))
 }
 
-/// Follows the packet core's events until it ends.
-async fn follow(
-    mut events: mpsc::Receiver<Event>,
+/// Who hears of the packet core's events.
+struct Heard {
     flows: FlowSet,
     names: Names,
     unknown: Unknown,
     handshakes: Arc<Notify>,
-) {
+    sessions: Sessions,
+}
+
+/// Follows the packet core's events until it ends.
+async fn follow(mut events: mpsc::Receiver<Event>, heard: Heard) {
+    let Heard { flows, names, unknown, handshakes, sessions } = heard;
+    let mut duplicates = Duplicates::default();
     while let Some(event) = events.recv().await {
         match event {
             Event::FlowOpened { flow, device, key, isn } => flows.opened(flow, device, key, isn),
@@ -282,11 +304,30 @@ async fn follow(
             Event::Handshake { device, key, endpoint } => {
                 tracing::debug!(%device, %key, %endpoint, "handshake");
                 handshakes.notify_one();
+                if let Some(other) = duplicates.handshake(&device, key, endpoint, Instant::now()) {
+                    tokio::spawn(suspend(sessions.clone(), device, [endpoint, other]));
+                }
+                if duplicates.is_full() {
+                    let snapshot = sessions.live.snapshot();
+                    let is_enrolled = |device: &DeviceId, key| {
+                        snapshot.device(device).is_some_and(|device| device.keys.contains(&key))
+                    };
+                    duplicates.keep(is_enrolled);
+                }
             }
             Event::UnknownKey { key, from } => {
                 unknown.knocked(key, from, Timestamp::from_system(SystemTime::now()));
             }
         }
+    }
+}
+
+/// One key is used from two places: somebody has a copy.
+async fn suspend(sessions: Sessions, device: DeviceId, places: [SocketAddr; 2]) {
+    tracing::warn!(target: "session", %device, ?places, "one key is used from two places in turn: its configuration was copied");
+    let why = "the device's key was used from two places in turn: its configuration may have been copied";
+    if let Err(error) = sessions.suspend(&device, why).await {
+        tracing::error!(target: "session", %device, %error, "its session could not be suspended");
     }
 }
 

@@ -160,10 +160,8 @@ impl Snapshot {
                     (Ask::Http { host, .. }, AppKind::Http(http)) => {
                         app.hosts.iter().any(|known| **known == **host).then(|| http.upstream.clone())?
                     }
-                    (Ask::Connect { .. }, AppKind::Http(_) | AppKind::Tcp(_))
-                    | (Ask::Http { .. }, AppKind::Tcp(_)) => {
-                        return None;
-                    }
+                    (Ask::Connect { .. }, AppKind::Http(_) | AppKind::Tcp(_) | AppKind::Through(_))
+                    | (Ask::Http { .. }, AppKind::Tcp(_) | AppKind::Through(_)) => return None,
                 };
                 Some((facts::Resource::App(&app.facts), app.facts.site.clone(), target))
             }
@@ -217,6 +215,8 @@ fn is_target(app: &AppSpec, host: &Host, asked: &Target) -> bool {
 
 fn dns_view(config: &Config, addresses: impl Fn(&AppId) -> Option<Addresses>) -> DnsView {
     let mut names = HashMap::new();
+    let door = (config.tunnel.gateway_v4(), config.tunnel.gateway_v6());
+    names.insert(config.door.name.clone(), door);
     for app in &config.apps {
         if let Some(vip) = addresses(&app.facts.id) {
             names.extend(app.hosts.iter().map(|host| (host.clone(), vip)));

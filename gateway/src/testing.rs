@@ -52,6 +52,8 @@ zones = ["corp.example"]
 resolvers = []
 [devices]
 routes = []
+[session]
+required = false
 [local]
 allow = ["127.0.0.1/32"]
 "#;

@@ -151,6 +151,9 @@ resolvers = []
 [devices]
 routes = ["10.50.0.0/16", "fd50::/64"]
 
+[session]
+required = false
+
 [connectors]
 listen = ["0.0.0.0:51821", "[::]:51821"]
 private_key = "link.key"

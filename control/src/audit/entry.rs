@@ -26,6 +26,8 @@ pub enum Entry {
     Stop,
     /// Somebody administered, or tried.
     Admin(Box<Admin>),
+    /// Somebody signed in, or did not, or a session ended.
+    Session(Box<Session>),
     /// Something was revoked.
     Revocation {
         /// Unique: of two with one id, one is written.
@@ -112,6 +114,59 @@ pub struct Admin {
     /// Whatever else explains it; holds no secret and no person's name.
     #[serde(default)]
     pub details: serde_json::Value,
+}
+
+/// What happened to a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Unique: of two with one id, one is written.
+    pub id: Arc<str>,
+    /// What.
+    pub event: SessionEvent,
+    /// Which; empty if there is none.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub session: Arc<str>,
+    /// The provider.
+    pub provider: String,
+    /// The audit id of the device's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Arc<str>>,
+    /// Who that is, by [`Person::seal`].
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub sealed: Arc<str>,
+    /// The commit that did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+    /// Why, or what else explains it; holds no secret and no person's name.
+    pub why: String,
+}
+
+/// What can happen to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEvent {
+    /// A person signed in.
+    SignedIn,
+    /// Somebody came back from the provider and was not signed in.
+    Refused,
+    /// It ended.
+    Ended,
+    /// It counts for nothing until the person signs in again.
+    Suspended,
+    /// The provider says something else of the person.
+    Changed,
+}
+
+impl fmt::Display for SessionEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SignedIn => "signed in",
+            Self::Refused => "not signed in",
+            Self::Ended => "session ended",
+            Self::Suspended => "session suspended",
+            Self::Changed => "changed at the provider",
+        })
+    }
 }
 
 /// An account of the gateway's machine.
@@ -236,6 +291,7 @@ impl Entry {
     pub fn id(&self) -> Option<&Arc<str>> {
         match self {
             Self::Admin(admin) => Some(&admin.id),
+            Self::Session(session) => Some(&session.id),
             Self::Revocation { id, .. } => Some(id),
             Self::Start { .. }
             | Self::Stop
@@ -256,6 +312,7 @@ impl Entry {
             Self::Start { .. } => "start",
             Self::Stop => "stop",
             Self::Admin(_) => "admin",
+            Self::Session(_) => "session",
             Self::Revocation { .. } => "revocation",
             Self::Decision(_) => "decision",
             Self::Ended { .. } => "ended",

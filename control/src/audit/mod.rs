@@ -17,7 +17,10 @@ mod writer;
 
 pub use self::{
     chain::{Hash, Line, NoHash},
-    entry::{Admin, BarePath, Decided, Entry, Identity, Obstacle, Operator, Person, Repair, Torn, Verdict},
+    entry::{
+        Admin, BarePath, Decided, Entry, Identity, Obstacle, Operator, Person, Repair, Session, SessionEvent,
+        Torn, Verdict,
+    },
     explain::{Ending, Explanation, explain},
     export::{Collector, Export, ExportError, Exported},
     key::{AuditKey, Head, KeyError, NoKey, PublicKey},

@@ -40,6 +40,7 @@ impl Who {
         let (user, sealed) = match entry {
             Entry::Decision(decided) => (&decided.user, &decided.sealed),
             Entry::Admin(admin) => (&admin.user, &admin.sealed),
+            Entry::Session(session) => (&session.user, &session.sealed),
             Entry::Start { .. }
             | Entry::Stop
             | Entry::Revocation { .. }
@@ -133,6 +134,7 @@ impl Found {
         let id = match &self.line.entry {
             Entry::Decision(decided) => decided.user.as_deref() == Some(user),
             Entry::Admin(admin) => admin.user.as_deref() == Some(user),
+            Entry::Session(session) => session.user.as_deref() == Some(user),
             Entry::Erasure { user: erased } => **erased == *user,
             Entry::Start { .. }
             | Entry::Stop

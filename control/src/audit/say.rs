@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Admin, Decided, Entry, Verdict};
+use super::{Admin, Decided, Entry, Session, Verdict};
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,6 +20,7 @@ impl fmt::Display for Entry {
             Self::Start { version } => write!(f, "gateway {version} started"),
             Self::Stop => f.write_str("gateway stopped"),
             Self::Admin(admin) => admin.fmt(f),
+            Self::Session(session) => session.fmt(f),
             Self::Revocation { what, by, durable, .. } => {
                 write!(f, "{by} revoked {what}{}", if *durable { "" } else { " (not durable yet)" })
             }
@@ -44,6 +45,13 @@ impl fmt::Display for Admin {
             Verdict::Allow => Ok(()),
             Verdict::Deny => write!(f, " (denied)"),
         }
+    }
+}
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who = self.user.as_deref().unwrap_or("somebody");
+        write!(f, "{who}: {} by {}: {}", self.event, self.provider, self.why)
     }
 }
 

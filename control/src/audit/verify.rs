@@ -324,6 +324,7 @@ impl<'a> Check<'a> {
             Entry::Start { .. }
             | Entry::Stop
             | Entry::Admin(_)
+            | Entry::Session(_)
             | Entry::Revocation { .. }
             | Entry::Decision(_)
             | Entry::Ended { .. }

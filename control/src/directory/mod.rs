@@ -60,7 +60,7 @@ pub struct Directory {
     users: HashTrieMapSync<UserId, Arc<Person>>,
     devices: HashTrieMapSync<DeviceId, Arc<DeviceRecord>>,
     owned: HashTrieMapSync<UserId, Arc<BTreeSet<DeviceId>>>,
-    sessions: HashTrieMapSync<DeviceId, Arc<object::Session>>,
+    sessions: HashTrieMapSync<DeviceId, (Arc<object::Session>, Arc<facts::Session>)>,
     connectors: HashTrieMapSync<ConnectorId, Arc<object::Connector>>,
     apps: HashTrieMapSync<AppId, u32>,
 }
@@ -110,12 +110,17 @@ impl Directory {
 
     /// Who is signed in on a device, whatever the clock says; none if that was revoked.
     pub fn session(&self, device: &DeviceId) -> Option<&Arc<object::Session>> {
-        self.sessions.get(device)
+        self.sessions.get(device).map(|(session, _)| session)
+    }
+
+    /// The same, as policies see it.
+    pub fn session_facts(&self, device: &DeviceId) -> Option<&Arc<facts::Session>> {
+        self.sessions.get(device).map(|(_, facts)| facts)
     }
 
     /// Every session, in no order.
     pub fn sessions(&self) -> impl Iterator<Item = &Arc<object::Session>> {
-        self.sessions.values()
+        self.sessions.values().map(|(session, _)| session)
     }
 
     /// The connectors that may link, in no order.

@@ -393,7 +393,8 @@ impl View {
         let Some(session) = self.objects.get::<Session>(id) else { return };
         let device = session.device.clone();
         if !self.is_revoked(Revoked::Session { session: id.clone(), device: device.clone() }) {
-            self.directory.sessions.insert_mut(device.clone(), session.clone());
+            let seen = (session.clone(), Arc::new(facts_of(session)));
+            self.directory.sessions.insert_mut(device.clone(), seen);
         }
         touched.devices.insert(device.clone());
         self.devices.insert_mut(id.clone(), device);
@@ -429,6 +430,17 @@ impl View {
                 self.directory.connectors.remove_mut(&id);
             }
         }
+    }
+}
+
+/// What policies see of a session.
+fn facts_of(session: &Session) -> facts::Session {
+    facts::Session {
+        at: session.at,
+        expires: session.expires,
+        auth_time: session.auth_time,
+        amr: session.amr.clone(),
+        acr: session.acr.clone(),
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Session {
     pub device: DeviceId,
     /// Who says so.
     pub provider: ProviderId,
+    /// What it calls them in logout tokens; not always what `user` is made of.
+    pub subject: Arc<str>,
     /// When the person came back from the provider last.
     pub at: Timestamp,
     /// From when on it is over, whatever happens.

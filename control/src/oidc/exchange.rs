@@ -3,19 +3,21 @@
 
 use std::{
     borrow::Cow,
+    pin::Pin,
     sync::atomic::{AtomicU16, Ordering},
 };
 
 use openidconnect::{
-    AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, OAuth2TokenResponse,
-    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, TokenResponse,
+    AsyncHttpClient, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest,
+    HttpResponse, OAuth2TokenResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
+    TokenResponse,
     core::{CoreClient, CoreErrorResponseType, CoreIdToken, CoreTokenResponse},
 };
 use protocol::config::Secret;
 
 use super::{
     error::{ProviderError, tidy},
-    http::HttpError,
+    http::{Http, HttpError},
     provider::{Known, Provider},
 };
 
@@ -52,6 +54,26 @@ pub(super) enum Rejected {
 
 type Failed = RequestTokenError<HttpError, openidconnect::StandardErrorResponse<CoreErrorResponseType>>;
 
+/// The client, and which status it was answered with.
+struct Watched<'a> {
+    http: &'a Http,
+    status: AtomicU16,
+}
+
+impl<'c> AsyncHttpClient<'c> for Watched<'_> {
+    type Error = HttpError;
+    // A named future: of an async closure's the compiler cannot tell that it may be sent.
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let response = self.http.send(request).await?;
+            self.status.store(response.status().as_u16(), Ordering::Relaxed);
+            Ok(response)
+        })
+    }
+}
+
 impl Provider {
     pub(super) fn client(&self, known: &Known) -> Result<Client, ProviderError> {
         let id = ClientId::new(self.spec.client_id.clone());
@@ -67,12 +89,7 @@ impl Provider {
     pub(super) async fn redeem(&self, known: &Known, grant: &Grant<'_>) -> Result<Tokens, Rejected> {
         let client = self.client(known).map_err(Rejected::Provider)?;
         // The crate keeps the status of an answer to itself, and what it means depends on it.
-        let status = AtomicU16::new(0);
-        let http = async |request: HttpRequest| {
-            let response = self.http.send(request).await?;
-            status.store(response.status().as_u16(), Ordering::Relaxed);
-            Ok::<_, HttpError>(response)
-        };
+        let http = Watched { http: &self.http, status: AtomicU16::new(0) };
         let answer = match grant {
             Grant::Code { code, verifier, redirect_uri } => {
                 client
@@ -87,7 +104,7 @@ impl Provider {
                 client.exchange_refresh_token(&token).request_async(&http).await
             }
         };
-        let status = status.load(Ordering::Relaxed);
+        let status = http.status.load(Ordering::Relaxed);
         answer.map(Tokens::from).map_err(|error| self.rejected(error, status, grant))
     }
 

@@ -6,8 +6,9 @@ use protocol::{config::Secret, id::UserId, time::Timestamp};
 
 use super::{
     claims::{Claims, Sources, Standing, text},
-    error::{Alarm, SignInError, TokenError, client},
+    error::{Alarm, ProviderError, SignInError, TokenError, client},
     exchange::{Grant, Rejected, Tokens},
+    http::HttpError,
     provider::{Known, Provider},
     spec::IdClaim,
     token::Expected,
@@ -21,7 +22,14 @@ pub enum Refreshed {
     /// They may not any more: the session ends.
     Gone(Gone),
     /// Nobody knows: the session stays, and it is asked again later.
-    Later(Alarm),
+    Later {
+        /// Whose fault it is, and what helps.
+        alarm: Alarm,
+        /// Replaces the refresh token all the same: the question was answered, what followed was not.
+        refresh: Option<Secret<String>>,
+        /// Whether the refresh token may be used up without our having got another.
+        uncertain: bool,
+    },
 }
 
 /// What is new of someone who still may.
@@ -52,6 +60,28 @@ pub enum Gone {
     },
 }
 
+impl Refreshed {
+    fn later(alarm: Alarm, uncertain: bool) -> Self {
+        Self::Later { alarm, refresh: None, uncertain }
+    }
+}
+
+impl Rejected {
+    /// Whether the provider may have answered with a new token that never reached us.
+    fn may_have_used_up(&self) -> bool {
+        match self {
+            Self::Grant { .. } | Self::Client { .. } => false,
+            Self::Token => true,
+            Self::Provider(ProviderError::Http(error)) => match error {
+                HttpError::Insecure(_) | HttpError::Unreachable { .. } | HttpError::Untrusted { .. } => false,
+                HttpError::Slow(_) | HttpError::TooLarge(_) | HttpError::Broken { .. } => true,
+            },
+            Self::Provider(ProviderError::Status { status, .. }) => *status >= 500,
+            Self::Provider(_) => true,
+        }
+    }
+}
+
 /// Why there is no standing.
 enum Halt {
     Gone(Gone),
@@ -63,23 +93,26 @@ impl Provider {
     pub async fn refresh(&self, token: &Secret<String>, expect: &UserId, now: Timestamp) -> Refreshed {
         let known = match self.known(now).await {
             Ok(known) => known,
-            Err(error) => return Refreshed::Later(alarm(&error.into())),
+            Err(error) => return Refreshed::later(alarm(&error.into()), false),
         };
         let tokens = match self.redeem(&known, &Grant::Refresh(token)).await {
             Ok(tokens) => tokens,
             Err(Rejected::Grant { said }) => return Refreshed::Gone(Gone::Ended { said }),
             Err(Rejected::Client { code, said }) => {
                 let (fault, text) = (super::Fault::Operator, client(&code, &said));
-                return Refreshed::Later(Alarm { fault, text });
+                return Refreshed::later(Alarm { fault, text }, false);
             }
             Err(rejected @ (Rejected::Token | Rejected::Provider(_))) => {
-                return Refreshed::Later(alarm(&rejected.into()));
+                let uncertain = rejected.may_have_used_up();
+                return Refreshed::later(alarm(&rejected.into()), uncertain);
             }
         };
         match self.look(&known, &tokens, expect, now).await {
             Ok(standing) => Refreshed::Still(Renewed { refresh: tokens.refresh, standing }),
             Err(Halt::Gone(gone)) => Refreshed::Gone(gone),
-            Err(Halt::Later(error)) => Refreshed::Later(alarm(&error)),
+            Err(Halt::Later(error)) => {
+                Refreshed::Later { alarm: alarm(&error), refresh: tokens.refresh, uncertain: false }
+            }
         }
     }
 

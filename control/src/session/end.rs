@@ -23,6 +23,8 @@ pub enum Sessions {
     Of(UserId),
     /// By the provider's own name of its session.
     Sid(ProviderId, Arc<str>),
+    /// By the provider's own name of the person.
+    Subject(ProviderId, Arc<str>),
 }
 
 impl Sessions {
@@ -31,6 +33,7 @@ impl Sessions {
             Self::On(device) => session.device == *device,
             Self::Of(user) => session.user == *user,
             Self::Sid(provider, sid) => session.provider == *provider && session.sid.as_ref() == Some(sid),
+            Self::Subject(provider, subject) => session.provider == *provider && session.subject == *subject,
         }
     }
 
@@ -41,7 +44,9 @@ impl Sessions {
         match self {
             Self::On(device) => on(device).into_iter().collect(),
             Self::Of(user) => directory.owned(user).filter_map(on).collect(),
-            Self::Sid(..) => directory.sessions().filter(|it| self.includes(it)).cloned().collect(),
+            Self::Sid(..) | Self::Subject(..) => {
+                directory.sessions().filter(|it| self.includes(it)).cloned().collect()
+            }
         }
     }
 }

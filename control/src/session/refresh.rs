@@ -21,7 +21,10 @@ pub enum Answered {
     /// It does not.
     Gone,
     /// Nothing to go by: the session stays as it is.
-    Later,
+    Later {
+        /// Sealed: what to ask with the next time, if that is another all the same.
+        refresh: Option<Arc<str>>,
+    },
     /// What it was asked with is used up, and what to ask with next was lost with an answer: it holds for
     /// as long as one that can never be asked about.
     Lost {
@@ -65,7 +68,12 @@ pub fn refreshed(
             draft.put(&session);
         }
         Answered::Gone => end(&mut draft, &before),
-        Answered::Later => draft.put(&session),
+        Answered::Later { refresh } => {
+            if let Some(refresh) = refresh {
+                session.refresh = Some(refresh.clone());
+            }
+            draft.put(&session);
+        }
         Answered::Lost { holds } => {
             session.refresh = None;
             session.expires = session.expires.min(session.refreshed.plus(*holds).max(now));

@@ -25,6 +25,8 @@ pub struct SignIn {
     pub user: UserId,
     /// Who says so.
     pub provider: ProviderId,
+    /// What it calls them in logout tokens.
+    pub subject: Arc<str>,
     /// What it says of them.
     pub claims: Claims,
     /// When the person proved who they are.
@@ -109,6 +111,7 @@ fn session(sign_in: &SignIn, now: Timestamp) -> Session {
         user: sign_in.user.clone(),
         device: sign_in.device.clone(),
         provider: sign_in.provider.clone(),
+        subject: sign_in.subject.clone(),
         at: now,
         expires: sign_in.expires,
         auth_time: sign_in.auth_time,

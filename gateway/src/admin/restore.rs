@@ -252,6 +252,7 @@ impl Found {
             Entry::Start { .. }
             | Entry::Stop
             | Entry::Admin(_)
+            | Entry::Session(_)
             | Entry::Decision(_)
             | Entry::Ended { .. }
             | Entry::Repair(_)

@@ -38,6 +38,8 @@ pub enum AppKind {
     Http(HttpSpec),
     /// Each connection is decided.
     Tcp(TcpSpec),
+    /// A provider's own name: TLS to it goes through as it is, before anybody has signed in.
+    Through(Host),
 }
 
 /// An HTTP app.
@@ -45,6 +47,8 @@ pub enum AppKind {
 pub struct HttpSpec {
     /// Where it is dialled, in plain HTTP.
     pub upstream: Target,
+    /// Whether the device's end is TLS.
+    pub tls: bool,
     /// Which paths are let through.
     pub path: PathMode,
     /// Methods that count as reading beside GET, HEAD and OPTIONS.
@@ -116,6 +120,7 @@ impl AppSpec {
     pub(super) fn exact_targets(&self) -> Option<impl Iterator<Item = ExactTarget<'_>>> {
         let (host, ports) = match &self.kind {
             AppKind::Http(http) => (&http.upstream.host, std::slice::from_ref(&http.upstream.port)),
+            AppKind::Through(_) => return None,
             AppKind::Tcp(tcp) if tcp.also_by_subnet => return None,
             AppKind::Tcp(tcp) => (&tcp.target, self.ports.as_slice()),
         };

@@ -1,9 +1,14 @@
 //! The configuration in force, written back as TOML for the start of a log: every default spelled
 //! out, every secret hidden.
 
-use std::fmt::{Display, Write};
+use std::{
+    fmt::{Display, Write},
+    sync::Arc,
+};
 
-use super::{AppKind, AppSpec, Audit, Config, Database, PathMode, Store};
+use control::oidc::{GroupsAllowed, IdClaim};
+
+use super::{AppKind, AppSpec, Audit, Config, Database, PathMode, Provider, Store};
 
 /// A text that grows by sections and keys.
 #[derive(Default)]
@@ -63,6 +68,7 @@ pub(super) fn shared(config: &Config) -> String {
 }
 
 fn resources(out: &mut Toml, config: &Config) {
+    sign_in(out, config);
     for app in &config.apps {
         one_app(out, app);
     }
@@ -73,6 +79,62 @@ fn resources(out: &mut Toml, config: &Config) {
         out.text("cidr", subnet.cidr);
         out.key("sensitivity", subnet.sensitivity);
         out.texts("groups", &subnet.groups);
+    }
+}
+
+/// What people sign in by.
+fn sign_in(out: &mut Toml, config: &Config) {
+    let Config { session, door, join, providers, .. } = config;
+    out.section("[door]");
+    out.text("name", &door.name);
+    out.section("[session]");
+    out.key("required", session.required);
+    let spans = [
+        ("lifetime", session.lifetime),
+        ("idle", session.idle),
+        ("refresh", session.refresh),
+        ("unrefreshed", session.unrefreshed),
+    ];
+    for (key, span) in spans {
+        out.text(key, format_args!("{}s", span.as_secs()));
+    }
+    if let Some(join) = join {
+        out.section("[join]");
+        out.text("name", &join.name);
+        out.texts("listen", &join.listen);
+    }
+    providers.iter().for_each(|one| provider(out, one));
+}
+
+fn provider(out: &mut Toml, provider: &Provider) {
+    let spec = &provider.spec;
+    out.section("[[provider]]");
+    out.text("name", &spec.id);
+    out.text("label", &provider.label);
+    out.text("issuer", &spec.issuer);
+    out.text("client_id", &spec.client_id);
+    if let Some(file) = &provider.secret_file {
+        out.secret("client_secret", file);
+    }
+    out.texts("scopes", &spec.scopes);
+    out.texts("domains", &spec.domains);
+    match &spec.groups.allowed {
+        GroupsAllowed::All => out.texts("groups", ["*"]),
+        GroupsAllowed::Named(names) => out.texts("groups", names),
+    }
+    out.text("groups_claim", &spec.groups.claim);
+    out.text("id_claim", if spec.id_claim == IdClaim::Oid { "oid" } else { "sub" });
+    out.text("skew", format_args!("{}s", spec.skew.as_secs()));
+    let names = |app: &Arc<AppSpec>| app.hosts.clone();
+    out.texts("through_tunnel", provider.through_tunnel.iter().flat_map(names));
+    if let Some(app) = provider.through_tunnel.first() {
+        out.text("site", &app.facts.site);
+    }
+    if !spec.groups.names.is_empty() {
+        out.section("[provider.group_names]");
+        for (name, group) in &spec.groups.names {
+            out.text(&quoted(name), group);
+        }
     }
 }
 
@@ -166,6 +228,10 @@ fn places(out: &mut Toml, config: &Config) {
 }
 
 fn one_app(out: &mut Toml, app: &AppSpec) {
+    if matches!(app.kind, AppKind::Through(_)) {
+        // Stands with its provider.
+        return;
+    }
     out.section("[[app]]");
     out.text("name", &app.facts.id);
     out.text("site", &app.facts.site);
@@ -180,6 +246,7 @@ fn one_app(out: &mut Toml, app: &AppSpec) {
         out.text("owners", owners);
     }
     match &app.kind {
+        AppKind::Through(_) => {}
         AppKind::Tcp(tcp) => {
             out.text("kind", "tcp");
             out.text("target", &tcp.target);

@@ -90,6 +90,16 @@ pub(super) fn url(file: &Path) -> Result<Secret<String>, KeyFileError> {
     Ok(Secret::new(url.to_owned()))
 }
 
+/// Reads the secret that a provider gave us.
+pub(super) fn client_secret(file: &Path) -> Result<Secret<String>, KeyFileError> {
+    let text = read(file, "write the client secret that the provider made for this gateway into it")?;
+    let secret = text.expose().trim();
+    if secret.is_empty() || secret.contains(char::is_whitespace) {
+        return Err(content(file, "a client secret: one word, as the provider shows it"));
+    }
+    Ok(Secret::new(secret.to_owned()))
+}
+
 fn content(file: &Path, what: &'static str) -> KeyFileError {
     KeyFileError::Content { file: file.to_owned(), what }
 }

@@ -9,14 +9,18 @@ mod connector;
 mod device;
 pub mod directory;
 mod dns;
+mod door;
 mod effective;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gateway;
 mod health;
+mod join;
 mod key_file;
 mod local;
 mod policy;
+mod provider;
+mod session;
 mod site;
 mod store;
 mod subnet;
@@ -40,9 +44,13 @@ pub use self::{
     device::Devices,
     directory::{Directory, read as read_directory},
     dns::Dns,
+    door::Door,
     gateway::{Gateway, MAX_SHARDS, Namespace},
     health::Health,
+    join::Join,
     policy::Policies,
+    provider::Provider,
+    session::Session,
     site::Sites,
     store::{Database, Shared, Store},
     tunnel::{Part, Tunnel},
@@ -75,7 +83,15 @@ pub struct Config {
     pub store: Store,
     /// `[audit]`.
     pub audit: Audit,
-    /// Every `[[app]]`, in the order of the file.
+    /// `[session]`.
+    pub session: Session,
+    /// `[door]`.
+    pub door: Door,
+    /// `[join]`; without it nothing stands on the internet but WireGuard and the connectors' link.
+    pub join: Option<Join>,
+    /// Every `[[provider]]`.
+    pub providers: Vec<Provider>,
+    /// Every `[[app]]`, in the order of the file, and after them what providers have in the tunnel.
     pub apps: Vec<Arc<AppSpec>>,
     /// Every `[[subnet]]`, in the order of the file.
     pub subnets: Vec<Arc<Subnet>>,
@@ -159,6 +175,16 @@ fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
     let links = connector::read(s, gateway.as_ref());
     let apps =
         app::read(s, &app::Around { sites: &sites, dns: dns.as_ref(), tunnel: tunnel.as_ref() }, warnings);
+    let providers = provider::read(s, &sites, warnings);
+    let session = session::read(s, warnings);
+    if session.required && providers.is_empty() {
+        let reason = "there is no [[provider]]: nobody can sign in, so that nothing can be reached";
+        warnings.push(s.at("provider", reason));
+    }
+    let door = door::read(s, dns.as_ref(), &apps);
+    let join = join::read(s, dns.as_ref());
+    let through = providers.iter().flat_map(|provider| provider.through_tunnel.iter().cloned());
+    let apps: Vec<_> = apps.into_iter().chain(through).collect();
     let subnets = subnet::read(
         s,
         &subnet::Around { sites: &sites, devices: &devices, tunnel: tunnel.as_ref() },
@@ -181,6 +207,10 @@ fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
         links,
         store: store?,
         audit,
+        session,
+        door: door?,
+        join,
+        providers,
         apps,
         subnets,
         warnings: Vec::new(),

@@ -34,9 +34,11 @@ impl Shell {
                 let asked = Asked::new(&flow, ResourceId::Subnet(subnet), target);
                 return self.datagrams(&flow, asked, inbox, row).await;
             }
-            Destination::App { .. } | Destination::Front { .. } => DenyReason::SpeaksTcp,
+            Destination::App { .. } | Destination::Front { .. } | Destination::Through { .. } => {
+                DenyReason::SpeaksTcp
+            }
             Destination::NoSuchPort { .. } => DenyReason::NoSuchPort,
-            Destination::Dns | Destination::Nothing => DenyReason::NoResource,
+            Destination::Dns | Destination::Door { .. } | Destination::Nothing => DenyReason::NoResource,
         };
         self.refuse(&flow, &Denied::because(reason)).await;
     }

@@ -9,7 +9,7 @@ use super::Flow;
 use crate::{
     access::{Allowed, Ask, Denied, DenyReason, Question, ResourceId, Verdict},
     books::Books,
-    denials::{Denial, Denials},
+    denials::{Denial, Denials, Refused},
     live::{Cut, Live, LiveGuard},
 };
 
@@ -75,5 +75,7 @@ pub(super) fn record(denials: &Denials, flow: &Flow, to: &str, denied: &Denied) 
         code: first.code().to_owned(),
         reason: denied.to_string(),
     };
+    let (at, to) = (denial.at, denial.to.clone());
     denials.record(denial, first.policy().map(AsRef::as_ref));
+    denials.remember(&flow.device, Refused { at, to, denied: denied.clone() });
 }

@@ -6,6 +6,7 @@
 mod accept;
 mod datagrams;
 mod decide;
+mod door;
 mod pending;
 mod table;
 
@@ -34,6 +35,7 @@ use crate::{
     dataplane::{Command, DataPlane},
     denials::Denials,
     dial::{Dialer, Upstream},
+    door::Door,
     gate::FrontFlow,
     http::HttpFront,
     limits::Descriptors,
@@ -41,6 +43,7 @@ use crate::{
     names::Names,
     reach::Destination,
     tcp::{self, End},
+    tls::TlsFront,
 };
 
 /// How long an admitted SYN may take to become an accepted socket; the data plane gives up after
@@ -73,6 +76,10 @@ pub struct Parts {
     pub front: HttpFront,
     /// The name server.
     pub names: Names,
+    /// The portal.
+    pub door: Door,
+    /// Ends TLS for it.
+    pub tls: TlsFront,
     /// Sockets that are awaited.
     pub pending: Pending,
     /// Counted denials.
@@ -212,6 +219,8 @@ impl Shell {
             Destination::Subnet { subnet, target } => {
                 self.tcp(&flow, Asked::new(&flow, ResourceId::Subnet(subnet), target), row).await;
             }
+            to @ Destination::Through { .. } => self.through(&flow, &to, row).await,
+            Destination::Door { secure } => self.door(&flow, secure, row).await,
             Destination::Dns => self.dns(&flow, row).await,
             Destination::NoSuchPort { .. } => {
                 self.refuse(&flow, &Denied::because(DenyReason::NoSuchPort)).await;
@@ -226,6 +235,9 @@ impl Shell {
         };
         let (allowed, _guard) = match decide::decide(&self.0.live, &self.0.books, flow, &asked, row.cut()) {
             Ok(decided) => decided,
+            Err(denied) if door::leads_there(flow, &asked.resource, &denied) => {
+                return self.lead(flow, &denied, row).await;
+            }
             Err(denied) => return self.refuse_for(flow, &asked.resource, &denied).await,
         };
         let direct = allowed.permit.site().is_local();

@@ -157,6 +157,13 @@ impl Row {
         });
     }
 
+    pub(super) fn at_door(&self) {
+        self.update(|row| {
+            row.resource = Some("door".to_owned());
+            row.decision = "front".to_owned();
+        });
+    }
+
     pub(super) fn over(&self, connector: Option<&ConnectorId>) {
         self.update(|row| row.connector = connector.cloned());
     }

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, Version, header};
 use pingora::http::RequestHeader;
 use policy::{decision::PolicyId, facts};
-use protocol::{id::AppId, time::Timestamp};
+use protocol::{
+    id::{AppId, DeviceId},
+    time::Timestamp,
+};
 
 use super::{
     connection::Connection,
@@ -35,6 +38,11 @@ pub trait Decides: Send + Sync {
     fn generation(&self) -> u64;
     /// Registers the request with its connection, then decides it.
     fn decide(&self, asked: HttpQuestion<'_>) -> Result<Passed, Denied>;
+    /// Where the person signs in to get what was denied to this device, and then goes on to `to`; `None` if
+    /// that would not help, or did not just now.
+    fn sign_in(&self, device: &DeviceId, denied: &Denied, to: &str) -> Option<String>;
+    /// Where a browser on the way to `to` passes by the provider, since the session ends soon.
+    fn renewal(&self, device: &DeviceId, to: &str) -> Option<String>;
     /// Notes how a request that passed has ended; bytes from the device, and to it.
     fn ended(&self, id: &str, why: &str, sent: u64, received: u64);
 }
@@ -50,6 +58,14 @@ impl Decides for Gate {
 
     fn decide(&self, asked: HttpQuestion<'_>) -> Result<Passed, Denied> {
         Self::decide(self, asked)
+    }
+
+    fn sign_in(&self, device: &DeviceId, denied: &Denied, to: &str) -> Option<String> {
+        Self::sign_in(self, device, denied, to)
+    }
+
+    fn renewal(&self, device: &DeviceId, to: &str) -> Option<String> {
+        Self::renewal(self, device, to)
     }
 
     fn ended(&self, id: &str, why: &str, sent: u64, received: u64) {
@@ -126,7 +142,17 @@ impl Asked<'_> {
         trail.path = Some(path.as_str().to_owned());
         let write = upgrade || overridden || !reads(method, http);
         let question = self.question(method, &authority, &path, write);
-        let passed = gate.decide(question).map_err(Refusal::Denied)?;
+        let (device, there) = (self.connection.flow.device(), self.address(&authority, &path));
+        let navigates = !write && origin::navigates(method, &self.request.headers);
+        if navigates && let Some(address) = gate.renewal(device, &there) {
+            return Err(Refusal::Renew(address));
+        }
+        let passed = gate.decide(question).map_err(|denied| {
+            match gate.sign_in(device, &denied, if navigates { &there } else { "" }) {
+                Some(address) => Refusal::SignIn { denied, address, navigates },
+                None => Refusal::Denied(denied),
+            }
+        })?;
         trail.user = Some(passed.user.clone());
         trail.policies = passed.policies;
         trail.until = passed.until;
@@ -137,6 +163,11 @@ impl Asked<'_> {
         let attempt = Arc::new(Attempt::new(passed.permit));
         let upgrade = upgrade && asks_for_websocket(&self.request.headers);
         Ok((Admitted { app, forward: path.forward, told, attempt, upgrade }, passed.guard))
+    }
+
+    /// What is asked for, as a browser would write it.
+    fn address(&self, authority: &Authority, path: &Path) -> String {
+        format!("{}://{}{}", self.connection.flow.speaks().scheme(), authority.whole, path.forward)
     }
 
     /// The host, if it is a name of the app that stands at this address.

@@ -45,6 +45,11 @@ use self::{
     stream::FrontStream,
     wire::Wire,
 };
+pub use self::{
+    origin::{Asked, CrossSite, guard},
+    page::section,
+    refusal::obstacles,
+};
 pub use crate::gate::FrontFlow;
 use crate::{dial::Dialer, gate::Gate, limits::Descriptors, reach::Speaks, tls::TlsFront};
 

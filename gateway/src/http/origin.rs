@@ -76,6 +76,18 @@ pub fn guard(asked: &Asked<'_>) -> Result<(), CrossSite> {
     Ok(())
 }
 
+/// Whether a browser asks for a whole page, to be led elsewhere if need be.
+pub fn navigates(method: &str, headers: &HeaderMap) -> bool {
+    let is = |name: &HeaderName, value: &[u8]| headers.get(name).map(HeaderValue::as_bytes) == Some(value);
+    let silent = [&SITE, &MODE, &DEST].iter().all(|name| !headers.contains_key(*name));
+    // Of browsers that do not say so (Safari before 16.4): what scripts ask for takes anything.
+    let old = silent
+        && !headers.contains_key("x-requested-with")
+        && !headers.contains_key(header::ORIGIN)
+        && headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"));
+    matches!(method, "GET" | "HEAD") && (old || (is(&MODE, b"navigate") && is(&DEST, b"document")))
+}
+
 impl Asked<'_> {
     fn site(&self) -> Site {
         match self.said(&SITE) {

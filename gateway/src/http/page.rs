@@ -4,11 +4,11 @@
 
 use std::{fmt::Write, sync::LazyLock};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header};
 use serde_json::json;
 
 use super::refusal::{Obstacle, Refusal};
+use crate::page::{content_security_policy, document, escape};
 
 /// In what form the asker wants to be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,24 +45,8 @@ impl Form {
     }
 }
 
-const STYLE: &str = ":root{color-scheme:light dark}\
-body{margin:0;font:16px/1.5 system-ui,sans-serif;background:Canvas;color:CanvasText}\
-main{max-width:40rem;margin:0 auto;padding:2rem 1.25rem}\
-h1{font-size:1.5rem;line-height:1.25;margin:0 0 1rem}\
-section{border-left:.25rem solid #b3261e;padding:.25rem 0 .25rem 1rem;margin:0 0 1.25rem}\
-section p,section ul{margin:.25rem 0}\
-code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}\
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1rem;margin:1.5rem 0 0;font-size:.9rem}\
-dt{opacity:.75}dd{margin:0;overflow-wrap:anywhere}\
-@media(max-width:30rem){dl{grid-template-columns:1fr}dd{margin-bottom:.5rem}}";
-
 /// Allows our one style and nothing else, not even being framed.
-pub static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, STYLE.as_bytes()));
-    format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-});
+pub static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| content_security_policy("'none'"));
 
 /// The body that tells of `refusal`.
 pub fn render(refusal: &Refusal, form: Form, host: &str, request_id: &str) -> String {
@@ -74,23 +58,18 @@ pub fn render(refusal: &Refusal, form: Form, host: &str, request_id: &str) -> St
 }
 
 fn page(refusal: &Refusal, host: &str, request_id: &str) -> String {
-    let title = escape(refusal.title());
     let sections: String = refusal.obstacles().iter().map(section).collect();
     let mut facts = format!("<dt>App</dt><dd><code>{}</code></dd>", escape(host));
     if let Some(until) = refusal.until() {
         let _ = write!(facts, "<dt>Opens again at</dt><dd><time>{until}</time> (at the earliest)</dd>");
     }
     let _ = write!(facts, "<dt>Request id</dt><dd><code>{}</code></dd>", escape(request_id));
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
-<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-<meta name=\"color-scheme\" content=\"light dark\"><style>{STYLE}</style></head>\
-<body><main><h1>{title}</h1>{sections}<dl>{facts}</dl></main></body></html>\n"
-    )
+    document(refusal.title(), "", &format!("{sections}<dl>{facts}</dl>"))
 }
 
-fn section(obstacle: &Obstacle) -> String {
-    let mut out = format!("<section><p>{}</p>", escape(&obstacle.text));
+/// What stands in the way, as markup.
+pub fn section(obstacle: &Obstacle) -> String {
+    let mut out = format!("<section class=\"why\"><p>{}</p>", escape(&obstacle.text));
     if !obstacle.conditions.is_empty() {
         let items: String =
             obstacle.conditions.iter().map(|item| format!("<li>{}</li>", escape(item))).collect();
@@ -122,6 +101,7 @@ fn json(refusal: &Refusal, request_id: &str) -> String {
         "error": refusal.code(),
         "message": refusal.title(),
         "reasons": reasons,
+        "sign_in": refusal.sign_in(),
         "opens_again_at": refusal.until().map(|until| until.to_string()),
         "request_id": request_id,
     });
@@ -140,25 +120,13 @@ fn text(refusal: &Refusal, request_id: &str) -> String {
             let _ = writeln!(out, "    What helps: {remedy}");
         }
     }
+    if let Some(address) = refusal.sign_in() {
+        let _ = writeln!(out, "Sign in at {address}");
+    }
     if let Some(until) = refusal.until() {
         let _ = writeln!(out, "Opens again at {until} (at the earliest)");
     }
     let _ = writeln!(out, "Request id: {request_id}");
-    out
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for part in text.chars() {
-        match part {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
     out
 }
 
@@ -186,6 +154,7 @@ mod tests {
             user: None,
             reasons: vec![DenyReason::Policy(not_met), DenyReason::Policy(error)],
             until: Some(Timestamp::from_millis(1_795_254_900_000)),
+            way_in: None,
         })
     }
 

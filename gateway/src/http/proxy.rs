@@ -120,8 +120,11 @@ impl Proxy {
         answer.insert_header(header::REFERRER_POLICY, "no-referrer")?;
         answer.insert_header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY.as_str())?;
         answer.insert_header("X-Request-Id", exchange.id.as_str())?;
-        if let Refusal::ToHttps(there) = refusal {
-            answer.insert_header(header::LOCATION, there.as_str())?;
+        if let Some(there) = refusal.location() {
+            answer.insert_header(header::LOCATION, there)?;
+        }
+        if refusal.status() == 401 {
+            answer.insert_header(header::WWW_AUTHENTICATE, "Doorward")?;
         }
         if matches!(refusal, Refusal::Method) {
             answer.insert_header(header::ALLOW, "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE")?;
@@ -154,7 +157,7 @@ async fn drained(session: &mut Session) -> bool {
 
 fn log(connection: &Connection, exchange: &Exchange, trail: &Trail, refusal: Option<&Refusal>) {
     let denied = match refusal {
-        Some(Refusal::Denied(denied)) => Some(denied),
+        Some(Refusal::Denied(denied) | Refusal::SignIn { denied, .. }) => Some(denied),
         _ => None,
     };
     let user = trail.user.as_ref().map(|user| &user.id).or(denied.and_then(|denied| denied.user.as_ref()));

@@ -26,6 +26,17 @@ pub enum Refusal {
     Path(PathError),
     /// The policies say no.
     Denied(Denied),
+    /// Who signs in, or does so anew, gets in.
+    SignIn {
+        /// Why not now.
+        denied: Denied,
+        /// Where they sign in.
+        address: String,
+        /// Whether a browser asks for a page: then it is led there.
+        navigates: bool,
+    },
+    /// Nothing stands in the way, but the session ends soon: the browser passes by the provider.
+    Renew(String),
     /// The app's site cannot reach it.
     Unreachable(OpenError),
     /// The app broke off before it answered.
@@ -66,6 +77,8 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::ToHttps(_) => 301,
+            Self::SignIn { navigates: true, .. } | Self::Renew(_) => 302,
+            Self::SignIn { .. } => 401,
             Self::Misdirected => 421,
             Self::Head(HeadError::TooLarge) => 431,
             Self::Head(_) | Self::Path(_) | Self::NotHttp => 400,
@@ -86,7 +99,10 @@ impl Refusal {
             Self::Method => "method_refused",
             Self::CrossSite(_) => "cross_site",
             Self::Path(_) => "bad_path",
-            Self::Denied(denied) => denied.reasons.first().map_or("denied", DenyReason::code),
+            Self::Denied(denied) | Self::SignIn { denied, .. } => {
+                denied.reasons.first().map_or("denied", DenyReason::code)
+            }
+            Self::Renew(_) => "renew",
             Self::Unreachable(_) => "app_unreachable",
             Self::BrokeOff => "app_broke_off",
             Self::Silent => "app_silent",
@@ -104,6 +120,8 @@ impl Refusal {
             Self::Method => "This method is not allowed",
             Self::CrossSite(_) => "Another site asked for this",
             Self::Denied(_) => "You cannot open this now",
+            Self::SignIn { .. } => "Sign in to open this",
+            Self::Renew(_) => "Your session is being renewed",
             Self::Unreachable(_) | Self::BrokeOff | Self::Silent => "The app cannot be reached",
             Self::Full => "The gateway is busy",
             Self::ToHttps(_) => "This app is reached over https",
@@ -124,7 +142,8 @@ impl Refusal {
                 vec![Obstacle::plain("TRACE, CONNECT and unknown spellings of methods never reach an app.")]
             }
             Self::CrossSite(error) => vec![cross_site(*error)],
-            Self::Denied(denied) => denied.reasons.iter().map(obstacle).collect(),
+            Self::Denied(denied) | Self::SignIn { denied, .. } => obstacles(denied),
+            Self::Renew(there) => vec![Obstacle::plain(format!("Go to {there}"))],
             Self::Unreachable(error) => vec![theirs(&error.to_string())],
             Self::BrokeOff => vec![theirs("it broke off before it answered")],
             Self::Silent => vec![theirs("it did not answer in time")],
@@ -138,10 +157,27 @@ impl Refusal {
         }
     }
 
+    /// Where a browser is led to.
+    pub fn location(&self) -> Option<&str> {
+        match self {
+            Self::ToHttps(there) | Self::Renew(there) => Some(there),
+            Self::SignIn { address, navigates: true, .. } => Some(address),
+            _ => None,
+        }
+    }
+
+    /// Where to sign in, if that helps.
+    pub fn sign_in(&self) -> Option<&str> {
+        match self {
+            Self::SignIn { address, .. } => Some(address),
+            _ => None,
+        }
+    }
+
     /// When the answer may change by itself.
     pub fn until(&self) -> Option<Timestamp> {
         match self {
-            Self::Denied(denied) => denied.until,
+            Self::Denied(denied) | Self::SignIn { denied, .. } => denied.until,
             Self::Misdirected
             | Self::Head(_)
             | Self::Method
@@ -153,9 +189,15 @@ impl Refusal {
             | Self::Full
             | Self::NotHttp
             | Self::ToHttps(_)
+            | Self::Renew(_)
             | Self::Internal => None,
         }
     }
+}
+
+/// What stands in the way of who is denied, most telling first.
+pub fn obstacles(denied: &Denied) -> Vec<Obstacle> {
+    denied.reasons.iter().map(obstacle).collect()
 }
 
 fn sentence(text: &str) -> String {
@@ -189,6 +231,15 @@ fn obstacle(reason: &DenyReason) -> Obstacle {
         DenyReason::UnknownUser | DenyReason::UserDisabled => {
             Obstacle::plain("The account this device belongs to is not active.")
         }
+        DenyReason::NotSignedIn => sign_in("You are not signed in on this device."),
+        DenyReason::SessionOver => sign_in("Your session on this device is over."),
+        DenyReason::SessionSuspended => Obstacle {
+            remedy: Some(
+                "Sign in again, and tell your administrators: somebody may have copied this device's configuration. It must be used on one device only."
+                    .to_owned(),
+            ),
+            ..Obstacle::plain("Your session is suspended: this device's key is used from two places.")
+        },
         DenyReason::NoResource | DenyReason::NoSuchPort | DenyReason::SpeaksTcp => {
             Obstacle::plain("There is no such app.")
         }
@@ -196,6 +247,10 @@ fn obstacle(reason: &DenyReason) -> Obstacle {
             Obstacle::plain("The gateway takes no more requests now. Try again in a moment.")
         }
     }
+}
+
+fn sign_in(what: &str) -> Obstacle {
+    Obstacle { remedy: Some("Open the portal and sign in.".to_owned()), ..Obstacle::plain(what) }
 }
 
 fn by_policy(reason: &Reason) -> Obstacle {

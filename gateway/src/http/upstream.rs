@@ -333,6 +333,7 @@ mod tests {
             tags: BTreeMap::new(),
         };
         let http = HttpSpec {
+            tls: false,
             upstream: upstream.parse().expect("a target"),
             path: PathMode::Standard,
             read_methods: Vec::new(),

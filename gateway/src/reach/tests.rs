@@ -59,6 +59,8 @@ fn at(to: &str) -> String {
         Destination::Front { app, .. } => format!("front {app}"),
         Destination::App { app, target } => format!("app {app} {target}"),
         Destination::Subnet { subnet, target } => format!("subnet {subnet} {target}"),
+        Destination::Through { app, target } => format!("through {app} {target}"),
+        Destination::Door { secure } => format!("door {secure}"),
         Destination::Dns => "dns".to_owned(),
         Destination::NoSuchPort { app } => format!("no port of {app}"),
         Destination::Nothing => "nothing".to_owned(),

@@ -17,14 +17,18 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     admin::{self, Admin, Durable},
+    authority::{Keeper, Roots},
     books::Books,
+    carry::Carrier,
     config::{Config, Otlp},
     connectors::Registry,
     health::Health,
     join::Redeemer,
     live::Live,
+    sessions::{Idle, Providers, Refresh, Sessions},
     snapshot::Snapshot,
     steward::Steward,
+    tls::TlsFront,
     truth::{Files, Held, Kept, Reloader},
 };
 
@@ -90,10 +94,18 @@ pub(super) struct Around<'a> {
     pub health: &'a Health,
     pub registry: Option<&'a Registry>,
     pub config: &'a Config,
+    pub tls: &'a TlsFront,
 }
 
-/// Starts what follows the store and keeps an eye on it, and what administers.
-pub(super) fn look_after(held: Held, audit: Audit, around: &Around<'_>) -> anyhow::Result<Admin> {
+/// What administers, what signs people in, and what their devices may have to trust.
+pub(super) struct LookedAfter {
+    pub admin: Admin,
+    pub sessions: Sessions,
+    pub roots: Roots,
+}
+
+/// Starts what follows the store and keeps an eye on it, what administers, and what signs people in.
+pub(super) async fn look_after(held: Held, audit: Audit, around: &Around<'_>) -> anyhow::Result<LookedAfter> {
     let Held { store, lease, keys, journal, known } = held;
     let (reloader, live, health) = (around.reloader.clone(), around.live.clone(), around.health.clone());
     let (follower, followed) = (reloader.clone(), store.clone());
@@ -127,9 +139,36 @@ pub(super) fn look_after(held: Held, audit: Audit, around: &Around<'_>) -> anyho
     tokio::spawn(steward.clone().rounds());
     tokio::spawn(steward.clone().probe());
     tokio::spawn(steward.watch());
+    let carrier = Carrier {
+        store: store.clone(),
+        reloader: reloader.clone(),
+        durable: durable.clone(),
+        books: audit.books.clone(),
+    };
+    let sessions = Sessions {
+        carrier,
+        live: live.clone(),
+        keys: keys.clone(),
+        providers: Providers::default(),
+        gateway: gateway.clone(),
+    };
+    let refresh = Refresh::new(sessions.clone(), around.health.clone());
+    tokio::spawn(refresh.clone().run());
+    tokio::spawn(Idle::new(sessions.clone()).run(move || refresh.leads()));
+    let roots = Roots::default();
+    let keeper = Keeper {
+        store: store.clone(),
+        reloader: reloader.clone(),
+        keys: keys.clone(),
+        certificates: around.tls.certificates().clone(),
+        roots: roots.clone(),
+        live: live.clone(),
+        health: around.health.clone(),
+    };
+    keeper.start().await.map_err(|why| anyhow!("the built-in certificate authority: {why}"))?;
     let (books, audit_key, state) = (audit.books, audit.public, around.config.gateway.state.clone());
     let alone = Semaphore::new(1);
     let parts =
         admin::Parts { gateway, state, store, keys, reloader, live, books, audit_key, durable, alone };
-    Ok(Admin::new(parts))
+    Ok(LookedAfter { admin: Admin::new(parts), sessions, roots })
 }

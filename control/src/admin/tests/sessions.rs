@@ -30,6 +30,7 @@ fn sign_in(user: &str, session: &str, world: &World) -> SignIn {
         device: "laptop".parse().unwrap(),
         user: user.parse().unwrap(),
         provider: "corp".parse().unwrap(),
+        subject: "a".into(),
         claims: claims(&["corp/g", "corp/new"]),
         auth_time: None,
         amr: BTreeSet::new(),
@@ -158,7 +159,7 @@ fn a_refresh_is_written_down_before_it_is_asked_and_only_gone_ends() {
         let plan = refreshed(&world.view, "s1", &answered, &authority(Speaks::All), world.now);
         world.carries_out(plan.expect("the session is there"))
     };
-    assert_eq!(answer(&mut world, Answered::Later), []);
+    assert_eq!(answer(&mut world, Answered::Later { refresh: None }), []);
     let session = world.session().expect("it stays").clone();
     assert!(session.refreshing.is_none() && session.refreshed < world.now);
     let still = Answered::Still { claims: Some(claims(&["corp/g"])), refresh: Some("next".into()) };
@@ -183,6 +184,7 @@ fn a_logout_token_ends_once() {
     let token = Logout { id: "corp/1".into(), at: world.now, rest: Default::default() };
     let other = Sessions::Sid("other".parse().unwrap(), "sid-1".into());
     assert!(other.found(&world.view).is_empty(), "another provider's");
+    assert_eq!(Sessions::Subject("corp".parse().unwrap(), "a".into()).found(&world.view).len(), 1);
     let plan = logged_out(&world.view, &which, &token, world.now).expect("it was not said before");
     assert_eq!(world.carries_out(plan).len(), 1);
     assert!(world.session().is_none());

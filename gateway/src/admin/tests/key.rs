@@ -38,6 +38,7 @@ async fn crowd() -> World {
         user: "corp/p0".parse().expect("an id"),
         device: "laptop".parse().expect("an id"),
         provider: "corp".parse().expect("an id"),
+        subject: "p0".into(),
         at: Timestamp::MIN,
         expires: Timestamp::MAX,
         auth_time: None,

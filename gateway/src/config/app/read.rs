@@ -104,7 +104,7 @@ enum Kind {
 
 const KINDS: [(&str, Kind); 2] = [("http", Kind::Http), ("tcp", Kind::Tcp)];
 const PATH_MODES: [(&str, PathMode); 2] = [("strict", PathMode::Strict), ("verbatim", PathMode::Verbatim)];
-const HTTP_ONLY: [&str; 5] = ["upstream", "path", "read_methods", "allow_origins", "identity"];
+const HTTP_ONLY: [&str; 6] = ["upstream", "tls", "path", "read_methods", "allow_origins", "identity"];
 const TCP_ONLY: [&str; 2] = ["target", "also_by_subnet"];
 
 fn read_kind(
@@ -172,6 +172,7 @@ fn read_http(s: &mut Section<'_>, tunnel: Option<&Tunnel>, warnings: &mut Vec<Mi
     let origins: Vec<Origin> = s.texts_or_empty("allow_origins");
     let identity = s.optional_section("identity", |s| Some(read_identity(s))).unwrap_or_default();
     Some(HttpSpec {
+        tls: s.flag_or("tls", true),
         upstream: upstream?.0,
         path,
         read_methods: read_methods.into_iter().map(|method| method.0).collect(),
@@ -233,7 +234,7 @@ fn check_targets(
 ) {
     let (key, http) = match &app.kind {
         AppKind::Http(_) => ("upstream", true),
-        AppKind::Tcp(_) => ("target", false),
+        AppKind::Tcp(_) | AppKind::Through(_) => ("target", false),
     };
     let line = s.at(key, "").line;
     for target in app.exact_targets().into_iter().flatten() {

@@ -8,7 +8,10 @@ use std::{
 };
 
 use connector::dial::Site;
-use protocol::{id::AppId, time::Timestamp};
+use protocol::{
+    id::{AppId, DeviceId},
+    time::Timestamp,
+};
 use rustls::{ClientConfig, RootCertStore, crypto::ring::default_provider, pki_types::CertificateDer};
 use tokio::{
     net::TcpListener,
@@ -100,6 +103,14 @@ impl Decides for Recorder {
         self.gate.decide(asked)
     }
 
+    fn sign_in(&self, device: &DeviceId, denied: &Denied, to: &str) -> Option<String> {
+        self.gate.sign_in(device, denied, to)
+    }
+
+    fn renewal(&self, device: &DeviceId, to: &str) -> Option<String> {
+        self.gate.renewal(device, to)
+    }
+
     fn ended(&self, id: &str, why: &str, sent: u64, received: u64) {
         self.gate.ended(id, why, sent, received);
     }
@@ -141,7 +152,7 @@ impl World {
         let files = company.files();
         let live = Live::new(company.snapshot(1));
         let questions: Arc<Mutex<Vec<Question>>> = Arc::default();
-        let gate = Gate::new(live.clone(), Denials::default(), company.books());
+        let gate = Gate::new(live.clone(), Denials::default(), company.books(), Default::default());
         let recorder = Recorder { gate, questions: questions.clone() };
         let rules = files.config.sites.local.clone().expect("a local site");
         let dialer = Dialer::new(None, Site { rules, own: Vec::new() });
