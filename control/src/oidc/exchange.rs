@@ -3,19 +3,22 @@
 
 use std::{
     borrow::Cow,
+    pin::Pin,
     sync::atomic::{AtomicU16, Ordering},
 };
 
 use openidconnect::{
-    AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, OAuth2TokenResponse,
-    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, TokenResponse,
+    AsyncHttpClient, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest,
+    HttpResponse, OAuth2TokenResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
+    TokenResponse,
     core::{CoreClient, CoreErrorResponseType, CoreIdToken, CoreTokenResponse},
 };
 use protocol::config::Secret;
+use serde_json::Value;
 
 use super::{
     error::{ProviderError, tidy},
-    http::HttpError,
+    http::{Http, HttpError},
     provider::{Known, Provider},
 };
 
@@ -50,6 +53,25 @@ pub(super) enum Rejected {
     Provider(ProviderError),
 }
 
+/// Keeps the status of the answer, which the crate drops: what an answer means depends on it.
+struct Heard<'a> {
+    http: &'a Http,
+    status: AtomicU16,
+}
+
+impl<'c> AsyncHttpClient<'c> for Heard<'_> {
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async {
+            let response = self.http.send(request).await?;
+            self.status.store(response.status().as_u16(), Ordering::Relaxed);
+            Ok(response)
+        })
+    }
+}
+
 type Failed = RequestTokenError<HttpError, openidconnect::StandardErrorResponse<CoreErrorResponseType>>;
 
 impl Provider {
@@ -66,13 +88,7 @@ impl Provider {
     /// Exchanges `grant`.
     pub(super) async fn redeem(&self, known: &Known, grant: &Grant<'_>) -> Result<Tokens, Rejected> {
         let client = self.client(known).map_err(Rejected::Provider)?;
-        // The crate keeps the status of an answer to itself, and what it means depends on it.
-        let status = AtomicU16::new(0);
-        let http = async |request: HttpRequest| {
-            let response = self.http.send(request).await?;
-            status.store(response.status().as_u16(), Ordering::Relaxed);
-            Ok::<_, HttpError>(response)
-        };
+        let http = Heard { http: &self.http, status: AtomicU16::new(0) };
         let answer = match grant {
             Grant::Code { code, verifier, redirect_uri } => {
                 client
@@ -87,7 +103,7 @@ impl Provider {
                 client.exchange_refresh_token(&token).request_async(&http).await
             }
         };
-        let status = status.load(Ordering::Relaxed);
+        let status = http.status.load(Ordering::Relaxed);
         answer.map(Tokens::from).map_err(|error| self.rejected(error, status, grant))
     }
 
@@ -111,9 +127,7 @@ impl Provider {
             RequestTokenError::Parse(_, _) if status != 200 => {
                 Rejected::Provider(ProviderError::Status { what: ENDPOINT, status })
             }
-            RequestTokenError::Parse(error, _) if error.path().to_string().starts_with("id_token") => {
-                Rejected::Token
-            }
+            RequestTokenError::Parse(_, body) if only_token_unfit(&body) => Rejected::Token,
             RequestTokenError::Parse(_, _) => malformed("no token answer of RFC 6749"),
             RequestTokenError::Other(_) => malformed("no JSON, or nothing at all"),
         }
@@ -131,6 +145,13 @@ impl Provider {
         }
         tidy(said)
     }
+}
+
+/// Whether an answer would be one, but for its ID token: the crate reads both in one go.
+fn only_token_unfit(body: &[u8]) -> bool {
+    let Ok(mut answer) = serde_json::from_slice::<Value>(body) else { return false };
+    let token = answer.as_object_mut().and_then(|answer| answer.remove("id_token"));
+    token.is_some() && serde_json::from_value::<CoreTokenResponse>(answer).is_ok()
 }
 
 impl From<CoreTokenResponse> for Tokens {
