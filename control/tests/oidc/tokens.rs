@@ -20,6 +20,10 @@ fn refused(error: TokenError) -> Result<(), SignInError> {
     Err(SignInError::Token(error))
 }
 
+fn unread() -> Result<(), SignInError> {
+    refused(TokenError::Malformed("its three parts, or a claim of the wrong type"))
+}
+
 #[tokio::test]
 async fn a_good_token_signs_in() {
     let world = World::new().await;
@@ -61,19 +65,13 @@ async fn claims_that_do_not_fit_are_refused() {
         (json!({ "aud": [CLIENT, "other"] }), refused(TokenError::AuthorizedParty)),
         (json!({ "aud": [CLIENT, "other"], "azp": "other" }), refused(TokenError::AuthorizedParty)),
         (json!({ "azp": "other" }), refused(TokenError::AuthorizedParty)),
-        (
-            json!({ "azp": [CLIENT] }),
-            refused(TokenError::Malformed("its three parts, or a claim of the wrong type")),
-        ),
+        (json!({ "azp": [CLIENT] }), unread()),
         (json!({ "aud": [CLIENT, "other"], "azp": CLIENT }), Ok(())),
         (json!({ "aud": [CLIENT] }), Ok(())),
         (json!({ "nonce": null }), refused(TokenError::Nonce)),
         (json!({ "nonce": "" }), refused(TokenError::Nonce)),
         (json!({ "at_hash": access_hash("another") }), refused(TokenError::AccessHash)),
-        (
-            json!({ "at_hash": 7 }),
-            refused(TokenError::Malformed("its three parts, or a claim of the wrong type")),
-        ),
+        (json!({ "at_hash": 7 }), unread()),
         (json!({ "at_hash": access_hash(ACCESS) }), Ok(())),
         (json!({ "exp": NOW - SKEW }), refused(TokenError::Expired)),
         (json!({ "exp": NOW - SKEW + 1 }), Ok(())),
@@ -83,14 +81,8 @@ async fn claims_that_do_not_fit_are_refused() {
         (json!({ "nbf": NOW + SKEW + 1 }), early("nbf")),
         (json!({ "auth_time": NOW + SKEW + 1 }), early("auth_time")),
         (json!({ "nbf": "soon" }), refused(TokenError::Malformed("nbf"))),
-        (
-            json!({ "exp": null }),
-            refused(TokenError::Malformed("its three parts, or a claim of the wrong type")),
-        ),
-        (
-            json!({ "sub": null }),
-            refused(TokenError::Malformed("its three parts, or a claim of the wrong type")),
-        ),
+        (json!({ "exp": null }), unread()),
+        (json!({ "sub": null }), unread()),
     ] {
         assert_eq!(changed(&world, changes.clone()).await, outcome, "{changes}");
     }
