@@ -14,6 +14,7 @@ use openidconnect::{
     core::{CoreClient, CoreErrorResponseType, CoreIdToken, CoreTokenResponse},
 };
 use protocol::config::Secret;
+use serde_json::Value;
 
 use super::{
     error::{ProviderError, tidy},
@@ -52,27 +53,26 @@ pub(super) enum Rejected {
     Provider(ProviderError),
 }
 
-type Failed = RequestTokenError<HttpError, openidconnect::StandardErrorResponse<CoreErrorResponseType>>;
-
-/// The client, and which status it was answered with.
-struct Watched<'a> {
+/// Keeps the status of the answer, which the crate drops: what an answer means depends on it.
+struct Heard<'a> {
     http: &'a Http,
     status: AtomicU16,
 }
 
-impl<'c> AsyncHttpClient<'c> for Watched<'_> {
+impl<'c> AsyncHttpClient<'c> for Heard<'_> {
     type Error = HttpError;
-    // A named future: of an async closure's the compiler cannot tell that it may be sent.
     type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(async move {
+        Box::pin(async {
             let response = self.http.send(request).await?;
             self.status.store(response.status().as_u16(), Ordering::Relaxed);
             Ok(response)
         })
     }
 }
+
+type Failed = RequestTokenError<HttpError, openidconnect::StandardErrorResponse<CoreErrorResponseType>>;
 
 impl Provider {
     pub(super) fn client(&self, known: &Known) -> Result<Client, ProviderError> {
@@ -88,8 +88,7 @@ impl Provider {
     /// Exchanges `grant`.
     pub(super) async fn redeem(&self, known: &Known, grant: &Grant<'_>) -> Result<Tokens, Rejected> {
         let client = self.client(known).map_err(Rejected::Provider)?;
-        // The crate keeps the status of an answer to itself, and what it means depends on it.
-        let http = Watched { http: &self.http, status: AtomicU16::new(0) };
+        let http = Heard { http: &self.http, status: AtomicU16::new(0) };
         let answer = match grant {
             Grant::Code { code, verifier, redirect_uri } => {
                 client
@@ -128,9 +127,7 @@ impl Provider {
             RequestTokenError::Parse(_, _) if status != 200 => {
                 Rejected::Provider(ProviderError::Status { what: ENDPOINT, status })
             }
-            RequestTokenError::Parse(error, _) if error.path().to_string().starts_with("id_token") => {
-                Rejected::Token
-            }
+            RequestTokenError::Parse(_, body) if only_token_unfit(&body) => Rejected::Token,
             RequestTokenError::Parse(_, _) => malformed("no token answer of RFC 6749"),
             RequestTokenError::Other(_) => malformed("no JSON, or nothing at all"),
         }
@@ -148,6 +145,13 @@ impl Provider {
         }
         tidy(said)
     }
+}
+
+/// Whether an answer would be one, but for its ID token: the crate reads both in one go.
+fn only_token_unfit(body: &[u8]) -> bool {
+    let Ok(mut answer) = serde_json::from_slice::<Value>(body) else { return false };
+    let token = answer.as_object_mut().and_then(|answer| answer.remove("id_token"));
+    token.is_some() && serde_json::from_value::<CoreTokenResponse>(answer).is_ok()
 }
 
 impl From<CoreTokenResponse> for Tokens {

@@ -1,14 +1,14 @@
 //! The one way out to a provider: https only, no redirect followed, 1 MiB and 10 s at most for an answer.
 //! Whom it trusts is said once, when it is made: the system's roots, or exactly the CA that was given.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ::http::{
     Request, Uri,
     header::{ACCEPT, AUTHORIZATION, HeaderValue},
 };
 use bytes::Bytes;
-use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
+use openidconnect::{HttpRequest, HttpResponse};
 use protocol::{config::Secret, id::ProviderId};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
 use tokio::time::timeout;
@@ -111,15 +111,6 @@ impl Http {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
         self.send(request).await
-    }
-}
-
-impl<'c> AsyncHttpClient<'c> for Http {
-    type Error = HttpError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(self.send(request))
     }
 }
 

@@ -94,13 +94,26 @@ const CASES: &[(&str, &str, &str)] = &[
     ("H8", "gateway", "a_call_to_the_store_that_fails_lets_nobody_in"),
     // A remembered answer is given to another question (Oathkeeper).
     ("H9", "gateway", "what_is_remembered_answers_like_what_is_asked_anew"),
+    // A token of one kind is taken for another (Pomerium CVE-2024-47616).
+    ("H11", "control", "neither_token_passes_for_the_other"),
+    ("H11", "control", "a_token_of_another_kind_is_refused"),
     // Tokens and keys are served or logged (Pomerium CVE-2024-39315).
     ("H12", "tests", "no_secret_is_ever_said"),
+    ("H12", "control", "nothing_that_is_kept_shows_a_secret"),
+    ("H12", "control", "no_error_shows_a_secret_even_if_the_provider_repeats_it"),
     // Metrics and debug pages answer on the public port.
     ("H13", "tests", "metrics_and_probes_answer_on_the_private_listener_only"),
     ("H13", "gateway", "only_three_paths_answer_and_only_to_who_reads"),
     // Request smuggling.
     ("H14", "tests", "a_request_hidden_in_another_never_arrives"),
+    // ID tokens that are forged, unsigned, expired, or made for another (Zscaler CVE-2025-54982).
+    ("H15", "control", "claims_that_do_not_fit_are_refused"),
+    ("H15", "control", "what_is_signed_by_others_is_refused"),
+    ("H15", "control", "a_signature_covers_every_part"),
+    ("H15", "control", "the_token_of_another_sign_in_is_refused"),
+    ("H15", "control", "a_redirect_is_not_followed"),
+    ("H15", "control", "an_answer_has_a_bound"),
+    ("H15", "control", "what_is_no_https_issuer_is_no_provider"),
     // Any page in the browser acts with the tunnel's identity.
     ("H16", "tests", "a_foreign_page_cannot_act"),
     // DNS rebinding and unknown hosts (CVE-2022-41924).
@@ -147,6 +160,10 @@ const CASES: &[(&str, &str, &str)] = &[
     // A forbid that errs is skipped by Cedar itself.
     ("C11", "tests", "a_policy_that_cannot_be_evaluated_denies"),
     ("C11", "policy", "an_erroring_forbid_denies_and_is_named"),
+    // One provider's guest claims another's e-mail or group.
+    ("C12", "control", "a_foreign_or_unverified_address_is_never_taken"),
+    ("C12", "control", "groups_are_named_after_their_provider_unless_mapped"),
+    ("C12", "control", "a_list_that_is_not_whole_refuses_the_sign_in"),
     // A backup brings back what was revoked since.
     ("C13", "tests", "what_has_ended_since_a_backup_stays_ended"),
     ("C13", "tests", "after_a_disaster_everything_is_denied_until_a_person_has_looked"),
