@@ -2,8 +2,8 @@
 //! It decides nothing itself. Always true: ready means that every listener is open and the first
 //! snapshot is in force; the end resets what did not end by itself in time.
 
+mod certificates;
 mod keeping;
-mod tls;
 
 use std::{
     collections::HashSet,
@@ -25,10 +25,7 @@ use tokio::{
 };
 use tunnel::{CookieSecret, Event, Gone, Limits, PeerSpec, PrivateKey, Shard, Tunnel};
 
-use self::{
-    keeping::{Around, first_snapshot, keep, look_after, open_audit},
-    tls::tls_front,
-};
+use self::keeping::{Around, first_snapshot, keep, look_after, open_audit};
 use crate::{
     access::DenyReason,
     config::{Config, MAX_SHARDS, Namespace},
@@ -82,13 +79,13 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let names = Names::new(live.clone(), data_plane.clone());
     let (drain, draining) = watch::channel(false);
     let descriptors = Descriptors::new(netio::limits::raise_nofile(), netio::limits::open());
-    let tls = tls_front(&files.config)?;
+    let tls = certificates::front(&files.config, &health)?;
     let gate = Gate::new(live.clone(), denials.clone(), audit.books.clone());
     let parts = flows::Parts {
         live: live.clone(),
         data_plane: data_plane.clone(),
         dialer: dialer.clone(),
-        front: HttpFront::new(gate, dialer.clone(), descriptors.clone(), tls),
+        front: HttpFront::new(gate, dialer.clone(), descriptors.clone(), tls.clone()),
         names: names.clone(),
         pending: Pending::default(),
         denials: denials.clone(),
@@ -108,6 +105,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         data_plane: data_plane.clone(),
         dialer,
         registry: registry.clone(),
+        certificates: tls.certificates().clone(),
         shadow,
     };
     let (config, held) = (files.config.clone(), kept.held());
@@ -133,6 +131,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         unknown: unknown.clone(),
         registry: registry.clone(),
         names: names.clone(),
+        tls,
         unpaired,
         reloader: reloader.clone(),
         admin: admin.clone(),
