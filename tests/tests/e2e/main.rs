@@ -14,6 +14,7 @@ mod fixture;
 mod health;
 mod hostile;
 mod http;
+mod https;
 mod ipv6;
 mod life;
 mod restart;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         health::TESTS,
         attacks::TESTS,
         http::TESTS,
+        https::TESTS,
         shards::TESTS,
         hostile::TESTS,
         stuck::TESTS,
