@@ -195,6 +195,12 @@ impl Link {
     pub fn abort(&self) {
         self.0.cancel();
     }
+
+    /// Whether it was reset.
+    #[cfg(test)]
+    pub fn is_aborted(&self) -> bool {
+        self.0.is_cancelled()
+    }
 }
 
 /// Carries bytes between pingora's half of a socket pair and the app until one of them closes.
