@@ -30,6 +30,7 @@ use crate::{
     names::Names,
     socket::{self, ControlSocket, Question},
     status::{Policies, Status},
+    tls::TlsFront,
     truth::{Reloader, Scope},
     unknown::Unknown,
 };
@@ -65,6 +66,8 @@ pub struct Desk {
     pub registry: Option<Registry>,
     /// The name server.
     pub names: Names,
+    /// The TLS front.
+    pub tls: TlsFront,
     /// Accepted sockets that belonged to nobody.
     pub unpaired: Arc<AtomicU64>,
     /// Loads files.
@@ -205,6 +208,7 @@ impl Desk {
             ("datagrams_dropped".to_owned(), self.flows.datagrams_dropped()),
             ("health_turned_away".to_owned(), self.health.turned_away()),
         ];
-        own.into_iter().chain(joins).collect()
+        let tls = self.tls.refused().into_iter().map(|(why, count)| (why.to_owned(), count));
+        own.into_iter().chain(joins).chain(tls).collect()
     }
 }

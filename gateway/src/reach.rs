@@ -13,7 +13,7 @@ use protocol::{
     target::{Host, Target},
 };
 
-use crate::config::{AppKind, AppSpec, ExactTarget};
+use crate::config::{AppKind, AppSpec, ExactTarget, HttpSpec};
 
 /// What stands at an address and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,22 +162,40 @@ fn at_gateway(port: u16) -> Destination {
 
 fn at_vip(spec: &AppSpec, port: u16) -> Destination {
     let app = spec.facts.id.clone();
-    if !spec.ports.contains(&port) {
-        return Destination::NoSuchPort { app };
+    match (&spec.kind, spec.ports.contains(&port)) {
+        (AppKind::Http(http), declared) => match spoken(http, declared, port) {
+            Some(speaks) => Destination::Front { app, speaks },
+            None => Destination::NoSuchPort { app },
+        },
+        (AppKind::Tcp(tcp), true) => {
+            Destination::App { app, target: Target { host: tcp.target.clone(), port } }
+        }
+        (AppKind::Through(host), true) => {
+            Destination::Through { app, target: Target { host: host.clone(), port } }
+        }
+        (AppKind::Tcp(_) | AppKind::Through(_), false) => Destination::NoSuchPort { app },
     }
-    match &spec.kind {
-        AppKind::Http(_) => Destination::Front { app, speaks: Speaks::Http },
-        AppKind::Tcp(tcp) => Destination::App { app, target: Target { host: tcp.target.clone(), port } },
-        AppKind::Through(host) => Destination::Through { app, target: Target { host: host.clone(), port } },
+}
+
+fn spoken(http: &HttpSpec, declared: bool, port: u16) -> Option<Speaks> {
+    match (http.tls, declared) {
+        (true, true) => Some(Speaks::Https),
+        (false, true) => Some(Speaks::Http),
+        (true, false) if port == Speaks::ToHttps.port() => Some(Speaks::ToHttps),
+        (true | false, false) => None,
     }
 }
 
 /// The app's own target, dialled by its real address: an HTTP app keeps its front there too, or a
-/// raw connection would carry identity headers of the client's making.
+/// raw connection would carry identity headers of the client's making. What stands there speaks plain
+/// HTTP, and so does the front; one over TLS only says where it is.
 fn at_target(spec: &AppSpec, to: SocketAddr) -> Destination {
     let app = spec.facts.id.clone();
     match &spec.kind {
-        AppKind::Http(_) => Destination::Front { app, speaks: Speaks::Http },
+        AppKind::Http(http) => {
+            let speaks = if http.tls { Speaks::ToHttps } else { Speaks::Http };
+            Destination::Front { app, speaks }
+        }
         AppKind::Tcp(_) => Destination::App { app, target: literal(to) },
         // It has no address of its own.
         AppKind::Through(_) => Destination::Nothing,

@@ -2,8 +2,8 @@
 //! It decides nothing itself. Always true: ready means that every listener is open and the first
 //! snapshot is in force; the end resets what did not end by itself in time.
 
+mod certificates;
 mod keeping;
-mod tls;
 
 use std::{
     collections::HashSet,
@@ -26,10 +26,7 @@ use tokio::{
 };
 use tunnel::{CookieSecret, Event, Gone, Limits, PeerSpec, PrivateKey, Shard, Tunnel};
 
-use self::{
-    keeping::{Around, LookedAfter, first_snapshot, keep, look_after, open_audit},
-    tls::tls_front,
-};
+use self::keeping::{Around, LookedAfter, first_snapshot, keep, look_after, open_audit};
 use crate::{
     access::DenyReason,
     config::{Config, MAX_SHARDS, Namespace},
@@ -84,7 +81,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let (denials, unknown) = (Denials::default(), Unknown::default());
     let audit = open_audit(&files.config, &kept).await?;
     let names = Names::new(live.clone(), data_plane.clone());
-    let tls = tls_front(&files.config)?;
+    let tls = certificates::front(&files.config, &health)?;
     let (config, held) = (files.config.clone(), kept.held());
     let (shadow, samples) = shadow::new();
     let in_force = truth::Parts {
@@ -92,6 +89,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         data_plane: data_plane.clone(),
         dialer: dialer.clone(),
         registry: registry.clone(),
+        certificates: tls.certificates().clone(),
         shadow,
     };
     let (loader, reloader) = Loader::new(path, files, kept, in_force);
@@ -125,7 +123,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         front: HttpFront::new(gate, dialer.clone(), descriptors.clone(), tls.clone()),
         names: names.clone(),
         door,
-        tls,
+        tls: tls.clone(),
         pending: Pending::default(),
         denials: denials.clone(),
         books,
@@ -149,6 +147,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         unknown: unknown.clone(),
         registry: registry.clone(),
         names: names.clone(),
+        tls,
         unpaired,
         reloader: reloader.clone(),
         admin: admin.clone(),

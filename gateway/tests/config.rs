@@ -9,6 +9,7 @@ use std::{
 };
 
 use gateway::config::{Config, load, read_directory};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 
 /// A folder with key files, since git does not keep their permissions.
 struct Folder(PathBuf);
@@ -26,7 +27,21 @@ impl Folder {
         made.put("link.key", link, 0o600);
         made.put("postgres.url", "postgres://doorward:secret@db.corp.example/doorward\n", 0o600);
         made.put("nonsense.url", "db.corp.example\n", 0o600);
+        made.certificates();
         made
+    }
+
+    /// One for `wiki.corp.example` and `*.apps.corp.example`, one of the same key for no host, and another key.
+    fn certificates(&self) {
+        let key = || KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        let own = key();
+        let wiki = ["wiki.corp.example", "*.apps.corp.example"].map(str::to_owned);
+        for (name, hosts) in [("wiki.pem", &wiki[..]), ("nameless.pem", &[])] {
+            let params = CertificateParams::new(hosts).expect("names");
+            self.put(name, &params.self_signed(&own).expect("signed").pem(), 0o644);
+        }
+        self.put("wiki.key", &own.serialize_pem(), 0o600);
+        self.put("other.key", &key().serialize_pem(), 0o600);
     }
 
     fn put(&self, name: &str, text: &str, mode: u32) -> PathBuf {

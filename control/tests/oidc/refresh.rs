@@ -56,7 +56,7 @@ async fn only_invalid_grant_ends_a_session() {
         let shown = format!("{} {:?}", answer.status, answer.body);
         world.fake.answer("/token", answer);
         match refreshed(&world).await {
-            Refreshed::Later(alarm) => assert_eq!(alarm.fault, fault, "{shown}: {alarm}"),
+            Refreshed::Later { alarm, .. } => assert_eq!(alarm.fault, fault, "{shown}: {alarm}"),
             other => panic!("{shown}: {other:?}"),
         }
     }
@@ -71,14 +71,14 @@ async fn only_invalid_grant_ends_a_session() {
 async fn an_alarm_says_what_to_do() {
     let world = World::new().await;
     world.fake.answer("/token", Answer::status(401, &error("invalid_client")));
-    let Refreshed::Later(alarm) = refreshed(&world).await else { panic!("it stays") };
+    let Refreshed::Later { alarm, .. } = refreshed(&world).await else { panic!("it stays") };
     assert!(alarm.text.contains("client secret has expired or is wrong: make a new one"), "{alarm}");
 }
 
 #[tokio::test]
 async fn a_provider_that_is_gone_ends_nothing() {
     let world = World::with(|spec| spec.issuer = "https://localhost:1".to_owned()).await;
-    let Refreshed::Later(alarm) = refreshed(&world).await else { panic!("it stays") };
+    let Refreshed::Later { alarm, .. } = refreshed(&world).await else { panic!("it stays") };
     assert_eq!(alarm.fault, Fault::Provider);
     assert!(alarm.text.contains("cannot be reached"), "{alarm}");
 }
@@ -113,7 +113,7 @@ async fn without_an_id_token_userinfo_is_asked() {
     world.fake.answer("/userinfo", Answer::json(&json!({ "sub": "mallory", "groups": ["new"] })));
     assert!(matches!(refreshed(&world).await, Refreshed::Gone(Gone::Other { .. })));
     world.fake.answer("/userinfo", Answer::status(503, &json!({})));
-    assert!(matches!(refreshed(&world).await, Refreshed::Later(_)));
+    assert!(matches!(refreshed(&world).await, Refreshed::Later { .. }));
     let lacks = World::new().await;
     let none = with(discovery(&lacks.fake.issuer), &json!({ "userinfo_endpoint": null }));
     lacks.fake.answer(DISCOVERY, Answer::json(&none));
@@ -136,7 +136,7 @@ async fn an_answer_about_someone_else_ends_it_and_a_forged_one_does_not() {
     ] {
         world.gives(&token);
         let outcome = refreshed(&world).await;
-        assert!(matches!(outcome, Refreshed::Later(_)), "{outcome:?}");
+        assert!(matches!(outcome, Refreshed::Later { .. }), "{outcome:?}");
     }
 }
 

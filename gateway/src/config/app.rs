@@ -47,7 +47,7 @@ pub enum AppKind {
 pub struct HttpSpec {
     /// Where it is dialled, in plain HTTP.
     pub upstream: Target,
-    /// Whether the device's end is TLS.
+    /// Whether devices reach it over TLS; port 80 then only says where it is.
     pub tls: bool,
     /// Which paths are let through.
     pub path: PathMode,
@@ -116,6 +116,11 @@ pub struct ExactTarget<'a> {
 }
 
 impl AppSpec {
+    /// Whether devices speak TLS to our front of it.
+    pub fn is_over_tls(&self) -> bool {
+        matches!(&self.kind, AppKind::Http(http) if http.tls)
+    }
+
     /// None for a name, and for an app that subnets may reach too.
     pub(super) fn exact_targets(&self) -> Option<impl Iterator<Item = ExactTarget<'_>>> {
         let (host, ports) = match &self.kind {

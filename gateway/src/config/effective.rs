@@ -8,7 +8,7 @@ use std::{
 
 use control::oidc::{GroupsAllowed, IdClaim};
 
-use super::{AppKind, AppSpec, Audit, Config, Database, PathMode, Provider, Store};
+use super::{AppKind, AppSpec, Audit, Config, Database, PathMode, Provider, Store, Tls};
 
 /// A text that grows by sections and keys.
 #[derive(Default)]
@@ -177,6 +177,17 @@ fn gateway(out: &mut Toml, config: &Config) {
     if let Some(mtu) = devices.mtu {
         out.key("mtu", mtu);
     }
+    self::tls(out, &config.tls);
+}
+
+fn tls(out: &mut Toml, tls: &Tls) {
+    out.section("[tls]");
+    out.key("built_in", tls.built_in);
+    for certificate in &tls.certificates {
+        out.section("[[tls.certificate]]");
+        out.text("chain", certificate.chain().display());
+        out.secret("key", certificate.key());
+    }
 }
 
 fn store(out: &mut Toml, store: &Store) {
@@ -255,6 +266,7 @@ fn one_app(out: &mut Toml, app: &AppSpec) {
         AppKind::Http(http) => {
             out.text("kind", "http");
             out.text("upstream", format_args!("http://{}", http.upstream));
+            out.key("tls", http.tls);
             match http.path {
                 PathMode::Standard => {}
                 PathMode::Strict => out.text("path", "strict"),

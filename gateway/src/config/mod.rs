@@ -25,10 +25,12 @@ mod site;
 mod store;
 mod subnet;
 mod text;
+mod tls;
 mod tunnel;
 mod unique;
 
 use std::{
+    collections::HashSet,
     io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
@@ -53,6 +55,7 @@ pub use self::{
     session::Session,
     site::Sites,
     store::{Database, Shared, Store},
+    tls::Tls,
     tunnel::{Part, Tunnel},
 };
 pub(crate) use self::{
@@ -75,6 +78,8 @@ pub struct Config {
     pub dns: Dns,
     /// `[devices]`.
     pub devices: Devices,
+    /// `[tls]`.
+    pub tls: Tls,
     /// Every `[[site]]`, and `[local]`.
     pub sites: Sites,
     /// `[connectors]`; without it no connector links.
@@ -108,6 +113,12 @@ impl Config {
     /// What gateways that share a store should have alike, as text to be compared.
     pub fn shared_part(&self) -> String {
         effective::shared(self)
+    }
+
+    /// The names for which TLS is answered.
+    pub fn tls_names(&self) -> HashSet<String> {
+        let apps = self.apps.iter().filter(|app| app.is_over_tls());
+        apps.flat_map(|app| app.hosts.iter().cloned()).collect()
     }
 
     /// Addresses by which an app is reached around its name; see [`ExactTarget`].
@@ -173,8 +184,9 @@ fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
     let devices = device::read(s, gateway.as_ref(), tunnel.as_ref(), warnings);
     let sites = site::read(s);
     let links = connector::read(s, gateway.as_ref());
-    let apps =
-        app::read(s, &app::Around { sites: &sites, dns: dns.as_ref(), tunnel: tunnel.as_ref() }, warnings);
+    let tls = tls::read(s);
+    let around = app::Around { sites: &sites, dns: dns.as_ref(), tunnel: tunnel.as_ref(), tls: &tls };
+    let apps = app::read(s, &around, warnings);
     let providers = provider::read(s, &sites, warnings);
     let session = session::read(s, warnings);
     if session.required && providers.is_empty() {
@@ -203,6 +215,7 @@ fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
         tunnel: tunnel?,
         dns: dns?,
         devices,
+        tls,
         sites,
         links,
         store: store?,

@@ -132,7 +132,8 @@ impl Asked<'_> {
         head::check(self.raw, self.request.version == Version::HTTP_2).map_err(Refusal::Head)?;
         let method = self.method()?;
         trail.method = Some(method.to_owned());
-        if self.connection.flow.speaks() == Speaks::ToHttps {
+        // Also on a connection from before a load that put the app behind TLS.
+        if http.tls && self.connection.flow.speaks() != Speaks::Https {
             return Err(self.to_https(&app, http, &authority));
         }
         let upgrade = self.request.headers.contains_key(header::UPGRADE);

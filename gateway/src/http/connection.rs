@@ -163,3 +163,43 @@ pub fn attached<T: Clone + 'static>(digest: &ProxyDigest) -> Option<T> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::{
+        access,
+        live::Cut,
+        reach::{Destination, Speaks},
+        testing::{Company, address},
+    };
+
+    const WIKI: &str = r#"
+[[app]]
+name = "wiki"
+site = "local"
+kind = "http"
+hosts = ["wiki.corp.example"]
+upstream = "http://127.0.0.1:8080"
+"#;
+
+    #[test]
+    fn after_a_cut_no_request_gets_hold_of_an_app() {
+        let (device, app) = ("laptop".parse().expect("a name"), "wiki".parse().expect("a name"));
+        let to = Destination::Front { app, speaks: Speaks::Https };
+        let permit = access::admit_front(&Company::new(WIKI, "").snapshot(1), &device, &to);
+        let (source, vip) = (address("100.64.0.9:50000"), address("100.64.128.7:443"));
+        let flow = FrontFlow::new(permit.expect("enrolled"), device, source, vip, Cut::default());
+        let under_way = TaskTracker::new().token();
+        let connection = Connection::new(Arc::new(flow), watch::channel(false).1, under_way);
+        let links = [(); 3].map(|()| Link::default());
+        let [first, second, late] = links.clone();
+        assert!(connection.uses(1, first) && connection.uses(2, second));
+        connection.over(1, true, None);
+        connection.cut();
+        assert!(!connection.uses(3, late));
+        assert_eq!(links.map(|link| link.is_aborted()), [false, true, true]);
+    }
+}

@@ -195,6 +195,12 @@ impl Link {
     pub fn abort(&self) {
         self.0.cancel();
     }
+
+    /// Whether it was reset.
+    #[cfg(test)]
+    pub fn is_aborted(&self) -> bool {
+        self.0.is_cancelled()
+    }
 }
 
 /// Carries bytes between pingora's half of a socket pair and the app until one of them closes.
@@ -320,8 +326,14 @@ mod tests {
     use pingora::upstreams::peer::Peer;
     use policy::facts;
 
+    use protocol::time::Timestamp;
+
     use super::*;
-    use crate::config::{AppKind, IdentityHeaders, PathMode};
+    use crate::{
+        access::{self, Verdict},
+        config::{AppKind, IdentityHeaders, PathMode},
+        testing::{Company, connect},
+    };
 
     fn app(id: &str, site: &str, upstream: &str) -> AppSpec {
         let facts = facts::App {
@@ -333,8 +345,8 @@ mod tests {
             tags: BTreeMap::new(),
         };
         let http = HttpSpec {
-            tls: false,
             upstream: upstream.parse().expect("a target"),
+            tls: true,
             path: PathMode::Standard,
             read_methods: Vec::new(),
             allow_origins: Vec::new(),
@@ -393,6 +405,31 @@ mod tests {
                 options.idle_timeout,
             ];
             assert!(waits.iter().all(Option::is_some), "{waits:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_cut_a_permit_opens_nothing() {
+        let app = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = app.local_addr().expect("an address").port();
+        let resource = format!(
+            "[[app]]\nname = \"desk\"\nsite = \"local\"\nkind = \"tcp\"\nports = [{port}]\ntarget = \"127.0.0.1\"\n"
+        );
+        let company = Company::new(&resource, r#"@id("all") permit (principal, action, resource);"#);
+        let rules = company.files().config.sites.local.clone().expect("a local site");
+        let anywhere = L4Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        for cut in [false, true] {
+            let question = connect("desk", &format!("127.0.0.1:{port}"));
+            let verdict = access::check(&company.snapshot(1), &question, Timestamp::MIN);
+            let Verdict::Allow(allowed) = verdict else { panic!("{verdict:?}") };
+            let attempt = Arc::new(Attempt::new(allowed.permit));
+            let dialer = Dialer::new(None, Site { rules: rules.clone(), own: Vec::new() });
+            let opener = Opener { attempt: attempt.clone(), dialer, ..opener(false) };
+            if cut {
+                opener.cut.cancel();
+            }
+            assert_eq!(opener.connect(&anywhere).await.is_err(), cut);
+            assert_eq!(attempt.failure().is_some(), cut);
         }
     }
 

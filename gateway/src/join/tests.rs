@@ -36,6 +36,7 @@ use crate::{
     live::Live,
     snapshot::Snapshot,
     testing::Company,
+    tls::{Certificates, Names},
     truth::{Kept, Loader, Parts},
 };
 
@@ -98,6 +99,7 @@ impl Gateway {
             data_plane: DataPlane::ended(),
             dialer: Dialer::new(None, files.local().unwrap()),
             registry: Some(registry.clone()),
+            certificates: Certificates::new(Names::default(), None),
             shadow: crate::shadow::new().0,
         };
         let (store, sites) = (kept.store.clone(), files.config.sites.names.clone());

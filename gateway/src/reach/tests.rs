@@ -12,6 +12,15 @@ hosts = ["wiki.corp.example"]
 upstream = "http://10.50.0.7:8080"
 address = "100.64.128.7"
 [[app]]
+name = "plain"
+site = "local"
+kind = "http"
+hosts = ["plain.corp.example"]
+tls = false
+ports = [80, 8080]
+upstream = "http://10.50.0.17:8080"
+address = "100.64.128.17"
+[[app]]
 name = "desk"
 site = "local"
 kind = "tcp"
@@ -56,7 +65,7 @@ fn at(to: &str) -> String {
         static SNAPSHOT: std::sync::Arc<crate::snapshot::Snapshot> = Company::new(RESOURCES, "").snapshot(1);
     }
     match SNAPSHOT.with(|snapshot| snapshot.resolve(address(to))) {
-        Destination::Front { app, .. } => format!("front {app}"),
+        Destination::Front { app, speaks } => format!("{speaks:?} {app}"),
         Destination::App { app, target } => format!("app {app} {target}"),
         Destination::Subnet { subnet, target } => format!("subnet {subnet} {target}"),
         Destination::Through { app, target } => format!("through {app} {target}"),
@@ -69,8 +78,13 @@ fn at(to: &str) -> String {
 
 #[test]
 fn an_apps_own_address_has_its_ports_and_no_other() {
-    assert_eq!(at("100.64.128.7:80"), "front wiki");
+    assert_eq!(at("100.64.128.7:443"), "Https wiki");
+    assert_eq!(at("100.64.128.7:80"), "ToHttps wiki");
     assert_eq!(at("100.64.128.7:8080"), "no port of wiki");
+    assert_eq!(at("100.64.128.17:80"), "Http plain");
+    assert_eq!(at("100.64.128.17:8080"), "Http plain");
+    assert_eq!(at("100.64.128.17:443"), "no port of plain");
+    assert_eq!(at("100.64.128.9:80"), "no port of desk");
     assert_eq!(at("100.64.128.9:22"), "app desk 10.50.0.9:22");
     assert_eq!(at("100.64.128.9:23"), "no port of desk");
     assert_eq!(at("100.64.128.11:22"), "app named db.internal:22");
@@ -92,7 +106,8 @@ fn the_gateway_itself_is_a_name_server_and_nothing_else() {
 
 #[test]
 fn a_subnet_never_bypasses_an_app() {
-    assert_eq!(at("10.50.0.7:8080"), "front wiki");
+    assert_eq!(at("10.50.0.7:8080"), "ToHttps wiki");
+    assert_eq!(at("10.50.0.17:8080"), "Http plain");
     assert_eq!(at("10.50.0.9:22"), "app desk 10.50.0.9:22");
     assert_eq!(at("10.50.0.9:23"), "subnet narrow 10.50.0.9:23");
     assert_eq!(at("10.50.0.10:22"), "subnet narrow 10.50.0.10:22", "it said so");

@@ -165,7 +165,9 @@ pub(super) async fn look_after(held: Held, audit: Audit, around: &Around<'_>) ->
         live: live.clone(),
         health: around.health.clone(),
     };
-    keeper.start().await.map_err(|why| anyhow!("the built-in certificate authority: {why}"))?;
+    if around.config.tls.built_in {
+        keeper.start().await.map_err(|why| anyhow!("the built-in certificate authority: {why}"))?;
+    }
     let (books, audit_key, state) = (audit.books, audit.public, around.config.gateway.state.clone());
     let alone = Semaphore::new(1);
     let parts =

@@ -64,15 +64,23 @@ pub enum FileError {
     #[error(transparent)]
     Key(#[from] KeyFileError),
     /// The key is of another certificate, or none.
-    #[error("{} does not hold the key of the certificate in {}: {source}", key.display(), chain.display())]
+    #[error("{} does not hold the private key of the certificate in {}, in PEM", key.display(), chain.display())]
     OtherKey {
         /// The key.
         key: PathBuf,
         /// The chain.
         chain: PathBuf,
-        /// The TLS library's words.
-        source: rustls::Error,
     },
+}
+
+impl FileError {
+    /// Whether it is the key's file that has to be mended, not the chain's.
+    pub fn is_of_key(&self) -> bool {
+        match self {
+            Self::Key(_) | Self::OtherKey { .. } => true,
+            Self::Read { .. } | Self::Chain { .. } | Self::NoName { .. } => false,
+        }
+    }
 }
 
 /// A certificate from files.
@@ -172,11 +180,10 @@ fn certified(
     key: &Path,
 ) -> Result<Arc<CertifiedKey>, FileError> {
     let text = read_tls_key(key)?;
-    let other = |source| FileError::OtherKey { key: key.to_owned(), chain: chain.to_owned(), source };
-    let private = PrivateKeyDer::from_pem_slice(text.expose().as_bytes())
-        .map_err(|error| other(rustls::Error::General(error.to_string())))?;
+    let other = || FileError::OtherKey { key: key.to_owned(), chain: chain.to_owned() };
+    let private = PrivateKeyDer::from_pem_slice(text.expose().as_bytes()).map_err(|_| other())?;
     let provider = rustls::crypto::ring::default_provider();
-    CertifiedKey::from_der(certificates, private, &provider).map(Arc::new).map_err(other)
+    CertifiedKey::from_der(certificates, private, &provider).map(Arc::new).map_err(|_| other())
 }
 
 fn stamp(file: &Path) -> Stamp {

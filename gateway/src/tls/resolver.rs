@@ -16,6 +16,8 @@ use rustls::{
 };
 use tokio::sync::Notify;
 
+use crate::config::Config;
+
 use super::{
     authority::{Authority, BACKDATED, LEAF_LIFE},
     files::FileCertificate,
@@ -113,6 +115,12 @@ impl Certificates {
     /// The names for which TLS is answered.
     pub fn names(&self) -> &Names {
         &self.0.names
+    }
+
+    /// From now on what `config` says of names and files.
+    pub fn put(&self, config: &Config) {
+        self.0.names.put(config.tls_names());
+        self.put_files(config.tls.certificates.clone());
     }
 
     /// From now on these files' certificates.

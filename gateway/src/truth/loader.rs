@@ -33,6 +33,7 @@ use crate::{
     live::{Asked, Live},
     policies,
     snapshot::Snapshot,
+    tls::Certificates,
 };
 
 /// Requests that may wait; a burst of signals collapses here.
@@ -130,6 +131,8 @@ pub struct Parts {
     pub dialer: Dialer,
     /// The connectors, if any may link.
     pub registry: Option<Registry>,
+    /// What TLS is answered with.
+    pub certificates: Certificates,
     /// What compares decisions.
     pub shadow: Shadow,
 }
@@ -276,6 +279,7 @@ impl Loader {
 
     async fn put_files(&mut self, files: Files, local: Site) -> usize {
         self.files = files;
+        self.parts.certificates.put(&self.files.config);
         self.kept.take_touched();
         let cut = self.put_touched(Touched::everything()).await;
         self.parts.dialer.set_local(local);

@@ -15,6 +15,7 @@ mod fixture;
 mod health;
 mod hostile;
 mod http;
+mod https;
 mod ipv6;
 mod life;
 mod restart;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         health::TESTS,
         attacks::TESTS,
         http::TESTS,
+        https::TESTS,
         shards::TESTS,
         hostile::TESTS,
         stuck::TESTS,

@@ -42,6 +42,8 @@ const CASES: &[(&str, &str, &str)] = &[
     // Two names on one address: the sibling opens too (tailscale#10837).
     ("D7", "tests", "a_sibling_on_the_same_address_stays_shut"),
     ("D7", "gateway", "a_subnet_never_bypasses_an_app"),
+    ("D7", "gateway", "other_names_are_not_recognised_and_see_no_certificate"),
+    ("D7", "gateway", "only_the_apps_names_are_served_on_its_connection"),
     // Cookies break under load and lock everybody out (firezone#9643).
     ("D8", "tunnel", "a_flood_of_forged_handshakes_keeps_nobody_out"),
     ("D8", "tunnel", "cookies_are_asked_for_under_load_and_within_their_budget"),
@@ -65,6 +67,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D12", "tests", "nothing_queued_arrives_after_a_cut"),
     ("D12", "gateway", "a_cut_resets_an_answer_under_way_on_both_sides"),
     ("D12", "gateway", "a_cut_resets_both_sides"),
+    ("D12", "gateway", "a_changed_fact_resets_a_connection_with_all_its_streams"),
+    ("D12", "gateway", "an_answer_that_breaks_off_resets_its_stream_only"),
     ("D12", "tunnel", "a_flow_from_syn_to_cut_over_boringtun"),
     // Two sockets with one 4-tuple wait to be accepted: the permit of one is used for the other (measured).
     ("D13", "tests", "one_port_used_again_and_again_gets_its_own_decision"),
@@ -106,6 +110,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("H13", "gateway", "only_three_paths_answer_and_only_to_who_reads"),
     // Request smuggling.
     ("H14", "tests", "a_request_hidden_in_another_never_arrives"),
+    ("H14", "gateway", "h14_nothing_is_smuggled_past_a_length"),
     // ID tokens that are forged, unsigned, expired, or made for another (Zscaler CVE-2025-54982).
     ("H15", "control", "claims_that_do_not_fit_are_refused"),
     ("H15", "control", "what_is_signed_by_others_is_refused"),

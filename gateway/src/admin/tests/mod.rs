@@ -20,6 +20,7 @@ use crate::{
     dial::Dialer,
     health::Health,
     testing::{Company, DIRECTORY},
+    tls::{Certificates, Names},
     truth::{self, Kept, Loader},
 };
 
@@ -51,6 +52,7 @@ impl World {
             data_plane: DataPlane::ended(),
             dialer: Dialer::new(None, files.local().expect("this machine")),
             registry: None,
+            certificates: Certificates::new(Names::default(), None),
             shadow: crate::shadow::new().0,
         };
         let held = kept.held();

@@ -20,6 +20,7 @@ use crate::config::{
     dns::Dns,
     site::Sites,
     text::{DnsName, is_under},
+    tls::Tls,
     tunnel::{Part, Tunnel, explicit},
     unique::Unique,
 };
@@ -29,6 +30,7 @@ pub(in crate::config) struct Around<'a> {
     pub sites: &'a Sites,
     pub dns: Option<&'a Dns>,
     pub tunnel: Option<&'a Tunnel>,
+    pub tls: &'a Tls,
 }
 
 /// What an app shares with no other.
@@ -50,6 +52,7 @@ pub(in crate::config) fn read(
     s.sections("app", |s| {
         let app = read_one(s, around, &mut seen, warnings)?;
         check_targets(s, &app, around, &mut seen, warnings);
+        check_tls(s, &app, around.tls, warnings);
         Some(Arc::new(app))
     })
 }
@@ -103,6 +106,9 @@ enum Kind {
 }
 
 const KINDS: [(&str, Kind); 2] = [("http", Kind::Http), ("tcp", Kind::Tcp)];
+/// The ports that a browser leaves out.
+const HTTP: u16 = 80;
+const HTTPS: u16 = 443;
 const PATH_MODES: [(&str, PathMode); 2] = [("strict", PathMode::Strict), ("verbatim", PathMode::Verbatim)];
 const HTTP_ONLY: [&str; 6] = ["upstream", "tls", "path", "read_methods", "allow_origins", "identity"];
 const TCP_ONLY: [&str; 2] = ["target", "also_by_subnet"];
@@ -125,9 +131,13 @@ fn read_kind(
             if !s.has("hosts") || s.is_empty_list("hosts") {
                 s.mistake("hosts", "an HTTP app needs at least one name");
             }
-            let ports = s.ints_or("ports", 1..=u16::MAX, &[80]);
+            let tls = s.flag_or("tls", true);
+            let ports = s.ints_or("ports", 1..=u16::MAX, &[if tls { HTTPS } else { HTTP }]);
             no_ports(s);
-            Some((AppKind::Http(read_http(s, tunnel, warnings)?), ports))
+            if tls && ports.contains(&HTTP) {
+                s.mistake("ports", "port 80 leads to https by itself: leave it out, or write tls = false");
+            }
+            Some((AppKind::Http(read_http(s, tls, tunnel, warnings)?), ports))
         }
         Kind::Tcp => {
             foreign(s, &HTTP_ONLY, "http");
@@ -157,7 +167,12 @@ fn foreign(s: &mut Section<'_>, keys: &[&str], kind: &str) {
     }
 }
 
-fn read_http(s: &mut Section<'_>, tunnel: Option<&Tunnel>, warnings: &mut Vec<Mistake>) -> Option<HttpSpec> {
+fn read_http(
+    s: &mut Section<'_>,
+    tls: bool,
+    tunnel: Option<&Tunnel>,
+    warnings: &mut Vec<Mistake>,
+) -> Option<HttpSpec> {
     let upstream: Option<Upstream> = s.text("upstream");
     if let Some(Upstream(upstream)) = &upstream {
         outside_tunnel(s, "upstream", &upstream.host, tunnel);
@@ -172,8 +187,8 @@ fn read_http(s: &mut Section<'_>, tunnel: Option<&Tunnel>, warnings: &mut Vec<Mi
     let origins: Vec<Origin> = s.texts_or_empty("allow_origins");
     let identity = s.optional_section("identity", |s| Some(read_identity(s))).unwrap_or_default();
     Some(HttpSpec {
-        tls: s.flag_or("tls", true),
         upstream: upstream?.0,
+        tls,
         path,
         read_methods: read_methods.into_iter().map(|method| method.0).collect(),
         allow_origins: origins.into_iter().map(|origin| origin.0).collect(),
@@ -253,6 +268,23 @@ fn check_targets(
         if let Some(Err(refusal)) = rules.map(|rules| rules.permits(target.ip, target.port, &[])) {
             warnings.push(s.at(key, format!("[local] does not allow it: {refusal}")));
         }
+    }
+}
+
+/// Whether browsers trust what they are shown for an HTTP app.
+fn check_tls(s: &mut Section<'_>, app: &AppSpec, tls: &Tls, warnings: &mut Vec<Mistake>) {
+    let id = &app.facts.id;
+    if matches!(&app.kind, AppKind::Http(http) if !http.tls) {
+        let reason = format!(
+            "{id} is reached over plain HTTP: browsers call it not secure, and it cannot keep Secure cookies"
+        );
+        warnings.push(s.at("tls", reason));
+    }
+    for host in app.hosts.iter().filter(|host| app.is_over_tls() && !tls.covers(host)) {
+        let reason = format!(
+            "no [[tls.certificate]] is for {host} of {id}, and tls.built_in is false: nobody can open it"
+        );
+        warnings.push(s.at("hosts", reason));
     }
 }
 

@@ -148,7 +148,8 @@ impl World {
     /// With the front's other ways, and bounds.
     pub async fn make(lines: &str, speaks: Speaks, descriptors: Descriptors) -> Self {
         let (app, upstream, ends) = App::start().await;
-        let company = Company::new(&wiki(lines, upstream), POLICIES);
+        let over_tls = speaks != Speaks::Http;
+        let company = Company::new(&wiki(&format!("tls = {over_tls}\n{lines}"), upstream), POLICIES);
         let files = company.files();
         let live = Live::new(company.snapshot(1));
         let questions: Arc<Mutex<Vec<Question>>> = Arc::default();

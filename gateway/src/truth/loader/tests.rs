@@ -18,6 +18,7 @@ use crate::{
     live::{Cut, Live, LiveGuard},
     snapshot::Snapshot,
     testing::{Company, connect},
+    tls::{Certificates, Names},
 };
 
 const DESK: &str = r#"
@@ -41,6 +42,7 @@ struct World {
     reloader: Reloader,
     live: Live,
     store: Store,
+    certificates: Certificates,
 }
 
 impl World {
@@ -58,11 +60,18 @@ impl World {
         let dialer = Dialer::new(None, files.local().expect("this machine"));
         let path = company.folder().join("doorward.toml");
         let (live, shadow) = (Live::new(Arc::new(snapshot)), crate::shadow::new().0);
-        let parts =
-            Parts { live: live.clone(), data_plane: DataPlane::ended(), dialer, registry: None, shadow };
+        let certificates = Certificates::new(Names::default(), None);
+        let parts = Parts {
+            live: live.clone(),
+            data_plane: DataPlane::ended(),
+            dialer,
+            registry: None,
+            certificates: certificates.clone(),
+            shadow,
+        };
         let store = kept.store.clone();
         let (loader, reloader) = Loader::new(path, files, kept, parts);
-        Self { company, loader, reloader, live, store }
+        Self { company, loader, reloader, live, store, certificates }
     }
 
     /// Writes Alice anew, disabled.
@@ -104,6 +113,30 @@ impl World {
         assert!(text.contains(from));
         self.company.write("doorward.toml", &text.replace(from, to));
     }
+}
+
+const WIKI: &str = r#"
+[[app]]
+name = "wiki"
+site = "local"
+kind = "http"
+hosts = ["wiki.corp.example"]
+upstream = "http://127.0.0.1:9000"
+"#;
+
+#[tokio::test]
+async fn names_and_certificates_come_and_go_with_the_file() {
+    let mut world = World::new(PERMIT).await;
+    let ours = |world: &World| world.certificates.names().contains("wiki.corp.example");
+    assert!(!ours(&world));
+    world.edit("[[app]]", &format!("{WIKI}[[app]]"));
+    world.loader.load(Scope::All).await.expect("loaded");
+    assert!(ours(&world));
+    world.edit("[dns]", "[[tls.certificate]]\nchain = \"gone.pem\"\nkey = \"gone.key\"\n[dns]");
+    world.edit("hosts = [\"wiki", "hosts = [\"docs");
+    let error = world.loader.load(Scope::All).await.expect_err("a broken file");
+    assert!(error.contains("tls.certificate[0].chain: cannot read"), "{error}");
+    assert!(ours(&world), "nothing has changed");
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ fn apps(Net { wiki, db, .. }: &Net) -> String {
 name = "wiki"
 site = "cellar"
 kind = "http"
+tls = false
 hosts = ["wiki.corp.example"]
 upstream = "http://{wiki}"
 
