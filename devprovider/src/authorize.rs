@@ -90,12 +90,6 @@ impl Wish {
         }
         back.state.as_ref().ok_or(invalid("state is missing"))?;
         let nonce = form.get("nonce").ok_or(invalid("nonce is missing"))?.to_owned();
-        if form.get("code_challenge_method") != Some("S256") {
-            return Err(invalid("code_challenge_method must be S256"));
-        }
-        let challenge = form.get("code_challenge").filter(|text| is_ticket(text));
-        let challenge =
-            challenge.ok_or(invalid("code_challenge must be 43 letters of base64url"))?.to_owned();
         let max_age =
             form.get("max_age").map(|age| age.parse().map_err(|_| invalid("max_age is in seconds")));
         let prompt = match form.get("prompt") {
@@ -112,11 +106,20 @@ impl Wish {
             back,
             scope: scope(form)?.to_owned(),
             nonce,
-            challenge,
+            challenge: challenge(form)?.to_owned(),
             prompt,
             max_age: max_age.transpose()?,
         })
     }
+}
+
+/// RFC 7636, 4.3.
+fn challenge(form: &Form) -> Result<&str, Fault> {
+    if form.get("code_challenge_method") != Some("S256") {
+        return Err(("invalid_request", "code_challenge_method must be S256"));
+    }
+    let challenge = form.get("code_challenge").filter(|text| is_ticket(text));
+    challenge.ok_or(("invalid_request", "code_challenge must be 43 letters of base64url"))
 }
 
 fn scope(form: &Form) -> Result<&str, Fault> {
