@@ -113,6 +113,6 @@ async fn all_of_it_runs_in_tasks() {
         )
     });
     assert!(signing_in.await.unwrap().is_err());
-    assert!(matches!(refreshing.await.unwrap(), Refreshed::Later(_)));
+    assert!(matches!(refreshing.await.unwrap(), Refreshed::Later { .. }));
     assert!(checking.await.unwrap().0.is_some());
 }

@@ -118,7 +118,8 @@ impl Config {
     /// The names for which TLS is answered.
     pub fn tls_names(&self) -> HashSet<String> {
         let apps = self.apps.iter().filter(|app| app.is_over_tls());
-        apps.flat_map(|app| app.hosts.iter().cloned()).collect()
+        let ours = self.join.iter().map(|join| join.name.clone()).chain([self.door.name.clone()]);
+        apps.flat_map(|app| app.hosts.iter().cloned()).chain(ours).collect()
     }
 
     /// Addresses by which an app is reached around its name; see [`ExactTarget`].

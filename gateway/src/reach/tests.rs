@@ -98,9 +98,11 @@ fn an_app_stands_at_its_ipv6_address_too() {
 }
 
 #[test]
-fn the_gateway_itself_is_a_name_server_and_nothing_else() {
+fn the_gateway_itself_is_a_name_server_and_the_door() {
     assert_eq!(at("100.64.0.1:53"), "dns");
-    assert_eq!(at("100.64.0.1:80"), "nothing");
+    assert_eq!(at("100.64.0.1:443"), "door true");
+    assert_eq!(at("100.64.0.1:80"), "door false");
+    assert_eq!(at("100.64.0.1:22"), "nothing");
     assert_eq!(at("[fd00:d00:d00::1]:53"), "dns");
 }
 
