@@ -7,7 +7,7 @@ use ring::{
     rsa::PublicKeyComponents,
     signature::{
         ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
-        KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair,
+        KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RSA_PSS_SHA384, RsaKeyPair,
     },
 };
 use serde_json::{Value, json};
@@ -19,6 +19,8 @@ pub enum Key {
     Ed(Ed25519KeyPair),
     Rs256(RsaKeyPair),
     Ps256(RsaKeyPair),
+    /// A good one that is not among those we take.
+    Ps384(RsaKeyPair),
     /// With something that is no secret, or ours.
     Hmac(Vec<u8>),
     None,
@@ -58,6 +60,10 @@ impl Key {
         Self::Ps256(rsa())
     }
 
+    pub fn ps384() -> Self {
+        Self::Ps384(rsa())
+    }
+
     pub fn alg(&self) -> &'static str {
         match self {
             Self::Es256(_) => "ES256",
@@ -65,6 +71,7 @@ impl Key {
             Self::Ed(_) => "EdDSA",
             Self::Rs256(_) => "RS256",
             Self::Ps256(_) => "PS256",
+            Self::Ps384(_) => "PS384",
             Self::Hmac(_) => "HS256",
             Self::None => "none",
         }
@@ -83,7 +90,7 @@ impl Key {
             Self::Ed(key) => {
                 json!({ "kty": "OKP", "use": "sig", "kid": kid, "crv": "Ed25519", "x": base64(key.public_key()) })
             }
-            Self::Rs256(key) | Self::Ps256(key) => {
+            Self::Rs256(key) | Self::Ps256(key) | Self::Ps384(key) => {
                 let public = PublicKeyComponents::<Vec<u8>>::from(key.public());
                 let (n, e) = (base64(public.n), base64(public.e));
                 json!({ "kty": "RSA", "use": "sig", "kid": kid, "n": n, "e": e })
@@ -108,6 +115,7 @@ impl Key {
             Self::Ed(key) => key.sign(signed.as_bytes()).as_ref().to_vec(),
             Self::Rs256(key) => by_rsa(key, &RSA_PKCS1_SHA256),
             Self::Ps256(key) => by_rsa(key, &RSA_PSS_SHA256),
+            Self::Ps384(key) => by_rsa(key, &RSA_PSS_SHA384),
             Self::Hmac(secret) => {
                 let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
                 hmac::sign(&key, signed.as_bytes()).as_ref().to_vec()

@@ -52,6 +52,15 @@ async fn tokens_are_taken_from_all_good_algorithms() {
 }
 
 #[tokio::test]
+async fn an_algorithm_that_is_not_listed_is_refused_whatever_key_it_is_by() {
+    let mut world = World::new().await;
+    world.key = Key::ps384();
+    world.fake.answer("/keys", Answer::json(&json!({ "keys": [world.key.jwk("k1")] })));
+    let outcome = world.sign_in(|world, good| world.signed(&good)).await;
+    assert!(matches!(&outcome, Err(SignInError::Token(TokenError::Algorithm(_)))), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn claims_that_do_not_fit_are_refused() {
     let world = World::new().await;
     let early = |name| refused(TokenError::Early(name));
