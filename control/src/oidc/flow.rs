@@ -105,6 +105,9 @@ impl Provider {
             .set_redirect_uri(Cow::Owned(redirect_uri))
             .set_pkce_challenge(challenge)
             .add_scopes(scopes);
+        for (name, value) in &self.spec.authorize {
+            request = request.add_extra_param(name.clone(), value.clone());
+        }
         if let Some(prompt) = begin.prompt {
             request = request.add_prompt(prompt.into());
         }

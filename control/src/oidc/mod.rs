@@ -26,4 +26,4 @@ pub use http::HttpError;
 pub use logout::{LogoutError, LogoutToken};
 pub use provider::Provider;
 pub use refresh::{Gone, Refreshed, Renewed};
-pub use spec::{Groups, GroupsAllowed, IdClaim, LONGEST_SKEW, ProviderSpec, SpecError};
+pub use spec::{Groups, GroupsAllowed, IdClaim, LONGEST_SKEW, OURS, ProviderSpec, SpecError};

@@ -15,6 +15,25 @@ use rustls::pki_types::CertificateDer;
 /// The longest difference of clocks that is forgiven. More would make expired tokens useful.
 pub const LONGEST_SKEW: Duration = Duration::from_secs(300);
 
+/// Parameters of the authorization request that are ours to write.
+pub const OURS: [&str; 15] = [
+    "acr_values",
+    "client_id",
+    "code_challenge",
+    "code_challenge_method",
+    "login_hint",
+    "max_age",
+    "nonce",
+    "prompt",
+    "redirect_uri",
+    "request",
+    "request_uri",
+    "response_mode",
+    "response_type",
+    "scope",
+    "state",
+];
+
 /// A provider as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderSpec {
@@ -28,6 +47,8 @@ pub struct ProviderSpec {
     pub client_secret: Option<Secret<String>>,
     /// Beside `openid`.
     pub scopes: Vec<String>,
+    /// What else it wants to be asked with; none of [`OURS`].
+    pub authorize: BTreeMap<String, String>,
     /// Domains whose e-mail addresses it may say are someone's; empty means none.
     pub domains: Vec<String>,
     /// Its groups.
@@ -79,6 +100,7 @@ impl ProviderSpec {
             client_id: client_id.into(),
             client_secret: None,
             scopes: Vec::new(),
+            authorize: BTreeMap::new(),
             domains: Vec::new(),
             groups: Groups { claim: "groups".to_owned(), allowed, names: BTreeMap::new() },
             id_claim: IdClaim::Sub,

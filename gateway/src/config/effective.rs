@@ -130,6 +130,12 @@ fn provider(out: &mut Toml, provider: &Provider) {
     if let Some(app) = provider.through_tunnel.first() {
         out.text("site", &app.facts.site);
     }
+    if !spec.authorize.is_empty() {
+        out.section("[provider.authorize]");
+        for (name, value) in &spec.authorize {
+            out.text(&quoted(name), value);
+        }
+    }
     if !spec.groups.names.is_empty() {
         out.section("[provider.group_names]");
         for (name, group) in &spec.groups.names {

@@ -195,6 +195,10 @@ fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
         warnings.push(s.at("provider", reason));
     }
     let door = door::read(s, dns.as_ref(), &apps);
+    if let Some(name) = door.as_ref().map(|door| &door.name).filter(|name| !tls.covers(name)) {
+        let reason = format!("no certificate is for {name}, the portal: nobody can open it");
+        warnings.push(s.at("tls", reason));
+    }
     let join = join::read(s, dns.as_ref());
     let through = providers.iter().flat_map(|provider| provider.through_tunnel.iter().cloned());
     let apps: Vec<_> = apps.into_iter().chain(through).collect();

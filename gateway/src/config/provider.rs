@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use control::oidc::{Groups, GroupsAllowed, IdClaim, ProviderSpec};
+use control::oidc::{Groups, GroupsAllowed, IdClaim, OURS, ProviderSpec, SpecError};
 use policy::facts::App;
 use protocol::{
     config::{Mistake, Section},
@@ -65,6 +65,7 @@ fn read_one(
     });
     let scopes: Vec<String> = s.texts_or_empty("scopes");
     let domains: Vec<DnsName> = s.texts_or_empty("domains");
+    let authorize = s.optional_section("authorize", |s| Some(authorize(s))).unwrap_or_default();
     let groups = groups(s, warnings);
     let id_claim = s.optional_choice("id_claim", &ID_CLAIMS).unwrap_or(IdClaim::Sub);
     let usual = ProviderSpec::new(id.clone()?, issuer?, client_id?);
@@ -74,6 +75,7 @@ fn read_one(
     let spec = ProviderSpec {
         client_secret,
         scopes: if s.has("scopes") { scopes } else { SCOPES.map(str::to_owned).to_vec() },
+        authorize,
         domains: domains.into_iter().map(|domain| domain.0).collect(),
         groups,
         id_claim,
@@ -82,10 +84,35 @@ fn read_one(
         ..usual
     };
     if let Err(error) = control::oidc::Provider::new(spec.clone()) {
-        s.mistake("issuer", error.to_string());
+        s.mistake(key_of(&error), error.to_string());
     }
     let label = label.unwrap_or_else(|| spec.id.to_string());
     Some(Provider { spec, label, secret_file, through_tunnel })
+}
+
+/// Where the mistake stands.
+fn key_of(error: &SpecError) -> &'static str {
+    match error {
+        SpecError::Issuer { .. } => "issuer",
+        SpecError::ClientId(_) => "client_id",
+        SpecError::ClientSecret(_) => "client_secret",
+        SpecError::Skew(_) => "skew",
+        SpecError::Roots { .. } => "ca",
+    }
+}
+
+/// What some providers want to be asked with beside the standard: Google's `access_type = "offline"`.
+fn authorize(s: &mut Section<'_>) -> BTreeMap<String, String> {
+    let mut parameters = BTreeMap::new();
+    for name in s.keys() {
+        let value: Option<String> = s.text(&name);
+        if OURS.contains(&name.as_str()) {
+            s.mistake(&name, "this parameter is the gateway's own to write");
+        } else if let Some(value) = value {
+            parameters.insert(name, value);
+        }
+    }
+    parameters
 }
 
 fn groups(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Groups {

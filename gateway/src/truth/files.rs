@@ -90,6 +90,7 @@ impl Files {
             ("tunnel", old.tunnel.nets() != new.tunnel.nets()),
             ("devices.mtu", old.devices.mtu != new.devices.mtu),
             ("connectors", links(old) != links(new)),
+            ("join", old.join != new.join),
             ("tls.built_in", old.tls.built_in != new.tls.built_in),
         ];
         fixed.into_iter().find_map(|(name, differs)| differs.then_some(name))
