@@ -76,6 +76,8 @@ pub struct Company {
     pub policies: BTreeMap<&'static str, String>,
     /// Connectors of the site `fra`: name and pin.
     pub connectors: Vec<(String, String)>,
+    /// Whether people must sign in, and reach `wiki` and `vault` over TLS.
+    pub sign_in: bool,
     /// Data-plane threads of the gateway, if it does not choose.
     pub shards: Option<u8>,
     /// Added to `doorward.toml`.
@@ -153,9 +155,6 @@ resolvers = []
 [devices]
 routes = ["10.50.0.0/16", "fd50::/64"]
 
-[session]
-required = false
-
 [connectors]
 listen = ["0.0.0.0:51821", "[::]:51821"]
 private_key = "link.key"
@@ -193,6 +192,7 @@ impl Company {
             machines: vec![Machine::new("laptop", "corp/alice", 10)?, Machine::new("phone", "corp/bob", 11)?],
             policies: BTreeMap::from([("staff", STAFF.to_owned()), ("guards", GUARDS.to_owned())]),
             connectors: Vec::new(),
+            sign_in: false,
             shards: None,
             more: String::new(),
         })
@@ -234,7 +234,12 @@ impl Company {
     fn gateway_toml(&self) -> Result<String> {
         let name = self.name.map(|name| format!("name = {name:?}\n")).unwrap_or_default();
         let shards = self.shards.map(|shards| format!("shards = {shards}\n")).unwrap_or_default();
-        Ok(format!("[gateway]\n{name}{shards}endpoint = \"{}:51820\"{HEAD}{APPS}{}", self.outside, self.more))
+        let apps = if self.sign_in {
+            APPS.replace("tls = false\n", "")
+        } else {
+            format!("[session]\nrequired = false\n{APPS}")
+        };
+        Ok(format!("[gateway]\n{name}{shards}endpoint = \"{}:51820\"{HEAD}{apps}{}", self.outside, self.more))
     }
 
     fn directory_toml(&self) -> Result<String> {

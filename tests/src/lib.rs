@@ -16,6 +16,8 @@ pub mod host;
 pub mod hostile;
 pub mod mirror;
 pub mod node;
+pub mod office;
+pub mod person;
 pub mod postgres;
 pub mod probe;
 pub mod process;

@@ -24,6 +24,7 @@ mod rights;
 mod secrets;
 mod shards;
 mod shared;
+mod sign_in;
 mod smoke;
 mod store;
 mod stuck;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         http::TESTS,
         https::TESTS,
         shards::TESTS,
+        sign_in::TESTS,
         hostile::TESTS,
         stuck::TESTS,
         store::TESTS,
