@@ -32,7 +32,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use protocol::id::DeviceId;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
 pub use self::{
     captive::lead_to_the_door,
@@ -49,6 +52,8 @@ use crate::{
 const LARGEST_BODY: usize = 4096;
 /// How long a request head may take.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a request may take: longer than any wait for news or for a provider.
+const LONGEST: Duration = Duration::from_secs(60);
 /// A connection's requests under way at once (HTTP/2).
 const STREAMS: u32 = 32;
 
@@ -134,7 +139,9 @@ async fn admit(
     if let Err(error) = guard(&asked) {
         return (StatusCode::FORBIDDEN, words::cross_site(error)).into_response();
     }
-    let mut response = next.run(request).await;
+    let Ok(mut response) = timeout(LONGEST, next.run(request)).await else {
+        return StatusCode::REQUEST_TIMEOUT.into_response();
+    };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -3,7 +3,7 @@
 //! that does not answer is asked ever less often and named as degraded.
 
 use std::{
-    collections::{HashMap, hash_map::DefaultHasher},
+    collections::{BTreeSet, HashMap, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     sync::{
         Arc, Mutex, PoisonError,
@@ -32,11 +32,12 @@ use crate::{
 /// How often it is looked for sessions whose turn it is.
 const LOOK: Duration = Duration::from_secs(1);
 /// Questions to providers under way at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 32;
 /// Whose turn it is, at most, in one look.
-const MOST: usize = 64;
-/// Who asks holds this lease; longer than the longest question, so that nobody asks at the same time.
-const LEASE: Duration = Duration::from_secs(30);
+const MOST: usize = 512;
+/// Who asks holds this lease, and renews it while it does.
+const LEASE: Duration = Duration::from_secs(15);
+const RENEW: Duration = Duration::from_secs(5);
 /// A question of another gateway, or of this one before it was killed, is waited for so long.
 const PATIENCE: Duration = Duration::from_secs(45);
 /// The lease's name.
@@ -84,38 +85,51 @@ impl Refresh {
 
     /// Asks for ever.
     pub async fn run(self) {
+        tokio::spawn(self.clone().lead());
         loop {
-            let engine = self.sessions.carrier.store.engine();
-            let held = engine.lease(NAME, &self.sessions.gateway, LEASE).await;
-            let leads = matches!(held, Ok(Some(_)));
-            self.leads.store(leads, Ordering::Relaxed);
-            if leads {
-                self.look().await;
+            // With many whose turn it is, there is no rest between two looks.
+            if !self.leads() || self.look().await < MOST {
+                sleep(LOOK).await;
             }
-            sleep(LOOK).await;
         }
     }
 
-    /// Asks about those whose turn it is, and waits for the answers: within the lease.
-    async fn look(&self) {
+    /// Sees to it that one of the gateways asks.
+    async fn lead(self) {
+        loop {
+            let engine = self.sessions.carrier.store.engine();
+            let held = engine.lease(NAME, &self.sessions.gateway, LEASE).await;
+            self.leads.store(matches!(held, Ok(Some(_))), Ordering::Relaxed);
+            sleep(RENEW).await;
+        }
+    }
+
+    /// Asks about those whose turn it is, and waits for the answers; how many they were.
+    async fn look(&self) -> usize {
         let due = self.due();
-        let mut asking = Vec::with_capacity(due.len());
+        let count = due.len();
+        let mut asking = Vec::with_capacity(count);
         for session in due {
             let this = self.clone();
             asking.push(tokio::spawn(async move {
                 let _place = this.places.acquire().await;
-                this.ask(&session).await;
+                if this.leads() {
+                    this.ask(&session).await;
+                }
             }));
         }
         for one in asking {
             // One that failed is asked about again.
             let _ = one.await;
         }
+        count
     }
 
+    /// Whose turn it is. Of a provider in trouble one session is enough to see whether that is over.
     fn due(&self) -> Vec<Arc<Session>> {
         let snapshot = self.sessions.live.snapshot();
         let (at, every) = (now(), snapshot.config().session.refresh);
+        let troubled = self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         waits.retain(|_, wait| wait.until > at || wait.until.until(at) < every);
         let is_due = |session: &&Arc<Session>| {
@@ -125,7 +139,12 @@ impl Refresh {
                 && session.refreshed.plus(jittered(every, &session.id, session.refreshed)) <= at
                 && waits.get(&session.id).is_none_or(|wait| wait.until <= at)
         };
-        snapshot.directory().sessions().filter(is_due).take(MOST).cloned().collect()
+        let mut probed = BTreeSet::new();
+        let due = snapshot.directory().sessions().filter(is_due);
+        let due = due.filter(|session| {
+            !troubled.contains_key(&session.provider) || probed.insert(session.provider.clone())
+        });
+        due.take(MOST).cloned().collect()
     }
 
     async fn ask(&self, session: &Session) {
