@@ -124,7 +124,7 @@ async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    if visitor.secure && !door.is_named(&request) {
+    if !door.is_meant(&request, &visitor) {
         return (StatusCode::MISDIRECTED_REQUEST, words::misdirected()).into_response();
     }
     let origin = if visitor.secure { door.origin() } else { format!("http://{}", door.name()) };
