@@ -35,6 +35,8 @@ pub struct Provider {
 /// What is asked for beside `openid`, unless it is said.
 const SCOPES: [&str; 3] = ["email", "profile", "offline_access"];
 const ID_CLAIMS: [(&str, IdClaim); 2] = [("sub", IdClaim::Sub), ("oid", IdClaim::Oid)];
+/// Microsoft's provider.
+const ENTRA: &str = "https://login.microsoftonline.com/";
 /// The port on which a provider's own names are reached.
 const HTTPS: u16 = 443;
 
@@ -85,6 +87,10 @@ fn read_one(
     };
     if let Err(error) = control::oidc::Provider::new(spec.clone()) {
         s.mistake(key_of(&error), error.to_string());
+    }
+    if spec.issuer.starts_with(ENTRA) && !spec.domains.is_empty() {
+        let reason = "Entra does not say that it verified an e-mail address (email_verified): none is taken over, and those that were typed in are forgotten";
+        warnings.push(s.at("domains", reason));
     }
     let label = label.unwrap_or_else(|| spec.id.to_string());
     Some(Provider { spec, label, secret_file, through_tunnel })

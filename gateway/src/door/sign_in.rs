@@ -118,7 +118,7 @@ pub(super) async fn begin(
             let known = session.and_then(|session| Door::provider(&snapshot, session.provider.as_str()));
             match known.filter(|_| way.silent || way.step_up.is_some()) {
                 Some(provider) => Some(provider),
-                None => return html(chooser(several, &way)),
+                None => return html(chooser(several, &way, asked.other.is_some())),
             }
         }
     };
@@ -171,6 +171,10 @@ async fn leave(
         at,
     });
     let cookie = cookie::write(&kept, &keys, store, &visitor.device);
+    if way.silent {
+        // Also if nobody ever comes back: who met a provider that is down is not sent there again at once.
+        door.0.parts.renewals.failed(&visitor.device);
+    }
     with_cookie(Redirect::to(&begun.url).into_response(), cookie)
 }
 
@@ -228,7 +232,13 @@ async fn arrive(
         Err(_) if begun.silent => return go_on(door, &snapshot, visitor, &begun.to),
         Err(error) => return failed(door, visitor, provider, &error, &again),
     };
-    let arrival = Arrival { device: &visitor.device, source: visitor.source.ip(), provider, told };
+    let arrival = Arrival {
+        device: &visitor.device,
+        source: visitor.source.ip(),
+        provider,
+        told,
+        silent: begun.silent,
+    };
     match door.0.parts.sessions.sign_in(arrival).await {
         Ok(()) => {
             door.0.parts.renewals.succeeded(&visitor.device);
@@ -316,11 +326,13 @@ fn refused_page(why: &str, way: &Way, origin: &str) -> String {
     )
 }
 
-fn chooser(providers: &[Provider], way: &Way) -> String {
+fn chooser(providers: &[Provider], way: &Way, other: bool) -> String {
+    let other = if other { "&other=1" } else { "" };
     let buttons: String = providers
         .iter()
         .map(|provider| {
-            let address = format!("{}&provider={}", way.address(""), encoded(provider.spec.id.as_str()));
+            let provider_id = encoded(provider.spec.id.as_str());
+            let address = format!("{}&provider={provider_id}{other}", way.address(""));
             words::button(&address, &provider.label)
         })
         .collect();
