@@ -113,6 +113,7 @@ impl World {
             books,
             audit_key,
             durable: durable.unwrap(),
+            providers: Providers::default(),
             alone: Semaphore::new(1),
         });
         Self { _company: company, admin, store: held.store }

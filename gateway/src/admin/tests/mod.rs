@@ -73,6 +73,7 @@ impl World {
             books: Books::new(log, held.keys, "gw".into()),
             audit_key,
             durable: durable.expect("a journal"),
+            providers: Providers::default(),
             alone: Semaphore::new(1),
         });
         Self { company, admin }
@@ -95,6 +96,7 @@ impl World {
             books,
             audit_key: old.audit_key,
             durable: old.durable.clone(),
+            providers: old.providers.clone(),
             alone: Semaphore::new(1),
         });
         Self { company, admin }
