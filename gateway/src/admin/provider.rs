@@ -69,7 +69,7 @@ impl Admin {
         if !asked.contains("://") {
             return Err(nobody(config, asked));
         }
-        let name = name.map_or_else(|| NEW.parse().map_err(|_| "no name".to_owned()), Ok)?;
+        let name = name.unwrap_or_else(|| NEW.parse().expect("it is a name"));
         if let Some(other) = config.providers.iter().find(|provider| provider.spec.id == name) {
             let issuer = &other.spec.issuer;
             return Err(format!("provider {name} is configured, as {issuer}: choose another --name"));

@@ -53,7 +53,7 @@ pub(super) struct End {
     #[arg(long, requires = "yes")]
     all: bool,
     /// Do it: everybody has to sign in again
-    #[arg(long, requires = "all")]
+    #[arg(long, requires = "all", conflicts_with_all = ["session", "device", "user"])]
     yes: bool,
 }
 
