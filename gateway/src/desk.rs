@@ -28,6 +28,7 @@ use crate::{
     health::Health,
     live::Live,
     names::Names,
+    sessions::Refresh,
     socket::{self, ControlSocket, Question},
     status::{Policies, Status},
     tls::TlsFront,
@@ -74,6 +75,8 @@ pub struct Desk {
     pub reloader: Reloader,
     /// Administration.
     pub admin: Admin,
+    /// Asks providers about sessions.
+    pub refresh: Refresh,
 }
 
 impl Desk {
@@ -169,6 +172,7 @@ impl Desk {
             latest_denials,
             unknown_keys: self.unknown.rows(),
             connectors: self.registry.as_ref().map(Registry::status).unwrap_or_default(),
+            sessions: self.refresh.report(),
             strangers: self.registry.as_ref().map(Registry::strangers).unwrap_or_default(),
             limits: self.limits(),
         })

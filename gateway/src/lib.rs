@@ -31,6 +31,7 @@ mod page;
 pub mod peerfile;
 pub mod policies;
 pub mod reach;
+pub mod registration;
 #[cfg(test)]
 #[path = "../../fuzz/replay.rs"]
 mod replay;

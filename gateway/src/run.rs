@@ -104,7 +104,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         tls: &tls,
     };
     let books = audit.books.clone();
-    let LookedAfter { admin, sessions, roots } = look_after(held, audit, &around).await?;
+    let LookedAfter { admin, sessions, refresh, roots } = look_after(held, audit, &around).await?;
     let (drain, draining) = watch::channel(false);
     let descriptors = Descriptors::new(netio::limits::raise_nofile(), netio::limits::open());
     let renewals = Renewals::default();
@@ -151,6 +151,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         unpaired,
         reloader: reloader.clone(),
         admin: admin.clone(),
+        refresh,
     };
     let scraped = desk.clone();
     health::serve(probes, &health, move || {

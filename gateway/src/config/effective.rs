@@ -44,7 +44,8 @@ impl Toml {
 
 /// Rust escapes quotes and backslashes as TOML does; it differs for control characters, which only a
 /// path can hold.
-fn quoted(value: impl Display) -> String {
+/// As a text in TOML.
+pub(super) fn quoted(value: impl Display) -> String {
     format!("{:?}", value.to_string())
 }
 

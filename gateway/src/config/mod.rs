@@ -18,6 +18,7 @@ mod health;
 mod join;
 mod key_file;
 mod local;
+mod newcomer;
 mod policy;
 mod provider;
 mod session;
@@ -50,6 +51,7 @@ pub use self::{
     gateway::{Gateway, MAX_SHARDS, Namespace},
     health::Health,
     join::Join,
+    newcomer::{newcomer, section},
     policy::Policies,
     provider::Provider,
     session::Session,

@@ -33,7 +33,7 @@ pub struct Provider {
 }
 
 /// What is asked for beside `openid`, unless it is said.
-const SCOPES: [&str; 3] = ["email", "profile", "offline_access"];
+pub(super) const SCOPES: [&str; 3] = ["email", "profile", "offline_access"];
 const ID_CLAIMS: [(&str, IdClaim); 2] = [("sub", IdClaim::Sub), ("oid", IdClaim::Oid)];
 /// Microsoft's provider.
 const ENTRA: &str = "https://login.microsoftonline.com/";

@@ -5,6 +5,7 @@
 mod idle;
 mod providers;
 mod refresh;
+mod report;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -22,7 +23,12 @@ use protocol::{
     time::Timestamp,
 };
 
-pub use self::{idle::Idle, providers::Providers, refresh::Refresh};
+pub use self::{
+    idle::Idle,
+    providers::Providers,
+    refresh::Refresh,
+    report::{Provider as ProviderReport, Report, Trouble},
+};
 use crate::{
     admin::now,
     books::{Keys, place_of_refresh, random_id},

@@ -50,11 +50,10 @@ const STATE: &str = "provider";
 /// Asks the providers.
 #[derive(Debug, Clone)]
 pub struct Refresh {
-    sessions: Sessions,
+    pub(super) sessions: Sessions,
     health: Health,
     leads: Arc<AtomicBool>,
     waits: Arc<Mutex<HashMap<Arc<str>, Wait>>>,
-    troubles: Arc<Mutex<HashMap<ProviderId, Alarm>>>,
     places: Arc<Semaphore>,
 }
 
@@ -73,7 +72,6 @@ impl Refresh {
             health,
             leads: Arc::default(),
             waits: Arc::default(),
-            troubles: Arc::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
@@ -257,34 +255,33 @@ impl Refresh {
     }
 
     fn trouble(&self, provider: &ProviderId, alarm: Alarm) {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).insert(provider.clone(), alarm);
+        self.sessions.providers.failed(provider, now(), alarm);
         self.tell();
     }
 
     fn fine(&self, provider: &ProviderId) {
-        let gone = self.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(provider);
-        if gone.is_some() {
+        if self.sessions.providers.answered(provider) {
             self.tell();
         }
     }
 
     fn tell(&self) {
-        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        if troubles.is_empty() {
-            return self.health.clear(STATE);
-        }
-        let mut said: Vec<String> =
-            troubles.iter().map(|(provider, alarm)| format!("{provider}: {}", alarm.text)).collect();
-        said.sort();
-        let cause =
-            format!("sessions cannot be confirmed, and go on until their own end ({})", said.join("; "));
-        let remedy = "`doorward admin provider check NAME` tells what is wrong and what helps";
-        self.health.set(Degraded::new(STATE, cause, remedy));
+        self.sessions.providers.tell_failing(|failing| {
+            if failing.is_empty() {
+                return self.health.clear(STATE);
+            }
+            let said: Vec<String> =
+                failing.iter().map(|(provider, alarm)| format!("{provider}: {}", alarm.text)).collect();
+            let cause =
+                format!("sessions cannot be confirmed, and go on until their own end ({})", said.join("; "));
+            let remedy = "`doorward admin provider check NAME` tells what is wrong and what helps";
+            self.health.set(Degraded::new(STATE, cause, remedy));
+        });
     }
 }
 
 /// Not all at once: a tenth more or less, the same for a session until it was confirmed again.
-fn jittered(every: Duration, session: &str, since: Timestamp) -> Duration {
+pub(super) fn jittered(every: Duration, session: &str, since: Timestamp) -> Duration {
     let mut hasher = DefaultHasher::new();
     (session, since.millis()).hash(&mut hasher);
     let part = u32::try_from(hasher.finish() % 200).unwrap_or(0);
