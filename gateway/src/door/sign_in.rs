@@ -19,7 +19,7 @@ use crate::{
     access::WayIn,
     admin::now,
     config::Provider,
-    page::{document, escape},
+    page::{card, escape},
     sessions::{Arrival, NoSession},
     snapshot::Snapshot,
 };
@@ -325,7 +325,7 @@ fn chooser(providers: &[Provider], way: &Way) -> String {
         })
         .collect();
     let main = format!("<p>{}</p><div class=\"buttons\">{buttons}</div>", escape("Where is your account?"));
-    document("Sign in", "", &main)
+    card("Sign in", "", &main, "")
 }
 
 #[cfg(test)]
