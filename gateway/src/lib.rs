@@ -50,3 +50,4 @@ mod testing;
 pub mod tls;
 pub mod truth;
 pub mod unknown;
+pub mod when;

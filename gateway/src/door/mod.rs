@@ -145,7 +145,8 @@ async fn admit(
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // Without any referrer our own forms would say no origin either, and be refused like a stranger's.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     if visitor.secure {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }

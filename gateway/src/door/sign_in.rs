@@ -19,7 +19,7 @@ use crate::{
     access::WayIn,
     admin::now,
     config::Provider,
-    page::{document, escape},
+    page::{card, escape},
     sessions::{Arrival, NoSession},
     snapshot::Snapshot,
 };
@@ -241,7 +241,7 @@ async fn arrive(
     };
     match door.0.parts.sessions.sign_in(arrival).await {
         Ok(()) => {
-            door.0.parts.renewals.succeeded(&visitor.device);
+            door.0.parts.renewals.succeeded(&visitor.device, way.step_up.as_ref());
             tracing::info!(target: "session", device = %visitor.device, provider = %provider.spec.id, "signed in");
             let to = back(&door.snapshot(), &begun.to).unwrap_or_else(|| format!("{origin}/"));
             Redirect::to(&to).into_response()
@@ -337,7 +337,7 @@ fn chooser(providers: &[Provider], way: &Way, other: bool) -> String {
         })
         .collect();
     let main = format!("<p>{}</p><div class=\"buttons\">{buttons}</div>", escape("Where is your account?"));
-    document("Sign in", "", &main)
+    card("Sign in", "", &main, "")
 }
 
 #[cfg(test)]
