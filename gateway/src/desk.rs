@@ -28,6 +28,7 @@ use crate::{
     health::Health,
     live::Live,
     names::Names,
+    outside::Outside,
     sessions::Refresh,
     socket::{self, ControlSocket, Question},
     status::{Policies, Status},
@@ -69,6 +70,8 @@ pub struct Desk {
     pub names: Names,
     /// The TLS front.
     pub tls: TlsFront,
+    /// What stands on the internet, if anything does.
+    pub outside: Option<Outside>,
     /// Accepted sockets that belonged to nobody.
     pub unpaired: Arc<AtomicU64>,
     /// Loads files.
@@ -213,6 +216,7 @@ impl Desk {
             ("health_turned_away".to_owned(), self.health.turned_away()),
         ];
         let tls = self.tls.refused().into_iter().map(|(why, count)| (why.to_owned(), count));
-        own.into_iter().chain(joins).chain(tls).collect()
+        let outside = self.outside.iter().flat_map(Outside::refused);
+        own.into_iter().chain(joins).chain(tls).chain(outside).collect()
     }
 }

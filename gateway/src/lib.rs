@@ -27,14 +27,17 @@ pub mod join;
 pub mod limits;
 pub mod live;
 pub mod names;
+pub mod outside;
 mod page;
 pub mod peerfile;
 pub mod policies;
+pub mod rate;
 pub mod reach;
 pub mod registration;
 #[cfg(test)]
 #[path = "../../fuzz/replay.rs"]
 mod replay;
+mod routes;
 pub mod run;
 pub mod sessions;
 pub mod shadow;

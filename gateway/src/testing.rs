@@ -1,6 +1,9 @@
 //! One small company for unit tests: real files in a folder of their own, read by the real parsers.
 //! It serves nothing. Always true: what a test decides on, the gateway could have loaded.
 
+pub mod faulty;
+pub mod provider;
+
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -109,7 +112,8 @@ impl Company {
         Self::with(&format!("{SIGN_IN}{resources}"), policies)
     }
 
-    fn with(resources: &str, policies: &str) -> Self {
+    /// With whatever else the configuration says, and these policies.
+    pub fn with(resources: &str, policies: &str) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let unique = format!("doorward-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
         let company = Self(std::env::temp_dir().join(unique));

@@ -12,19 +12,20 @@ mod renewal;
 mod sign_in;
 mod sign_out;
 mod standing;
+#[cfg(test)]
+pub(crate) mod tests;
 mod trust;
 mod words;
 
 use std::{net::SocketAddr, time::Duration};
 
 use axum::{
-    Extension, Router,
+    Extension,
     body::Body,
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Redirect, Response},
-    routing::{get, post},
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -46,6 +47,7 @@ pub use self::{
 use crate::{
     http::{Asked, guard},
     page,
+    routes::{Route, router},
 };
 
 /// Forms here hold a word or two.
@@ -74,9 +76,12 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let routes = if visitor.secure { self.secure_routes() } else { self.plain_routes() };
+        let routes = if visitor.secure {
+            router(secure_routes()).fallback(nothing)
+        } else {
+            router(plain_routes()).fallback(to_https)
+        };
         let routes = routes
-            .fallback(|| async { (StatusCode::NOT_FOUND, words::nothing_here()).into_response() })
             .layer(middleware::from_fn_with_state(self.clone(), admit))
             .layer(Extension(visitor))
             .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -87,29 +92,32 @@ impl Door {
         // A visitor who goes away has seen enough.
         let _ = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await;
     }
+}
 
-    fn secure_routes(&self) -> Router<Self> {
-        Router::new()
-            .route("/", get(home::home))
-            .route("/sign-in", get(sign_in::begin))
-            .route("/callback/{provider}", get(sign_in::finish))
-            .route("/sign-out", post(sign_out::sign_out))
-            .route("/signed-out", get(sign_out::signed_out))
-            .merge(self.both_routes())
-    }
+/// What answers over TLS.
+pub(crate) fn secure_routes() -> Vec<Route<Door>> {
+    let only = [
+        Route::get("/", home::home),
+        Route::get("/sign-in", sign_in::begin),
+        Route::get("/callback/{provider}", sign_in::finish),
+        Route::post("/sign-out", sign_out::sign_out),
+        Route::get("/signed-out", sign_out::signed_out),
+    ];
+    only.into_iter().chain(plain_routes()).collect()
+}
 
-    /// What needs no certificate to be trusted: the tunnel proves and hides it.
-    fn plain_routes(&self) -> Router<Self> {
-        self.both_routes().fallback(to_https)
-    }
+/// What needs no certificate to be trusted: the tunnel proves and hides it.
+pub(crate) fn plain_routes() -> [Route<Door>; 4] {
+    [
+        Route::get("/device", standing::device),
+        Route::get("/certificate", trust::page),
+        Route::get("/ca.pem", trust::pem),
+        Route::get("/ca.cer", trust::der),
+    ]
+}
 
-    fn both_routes(&self) -> Router<Self> {
-        Router::new()
-            .route("/device", get(standing::device))
-            .route("/certificate", get(trust::page))
-            .route("/ca.pem", get(trust::pem))
-            .route("/ca.cer", get(trust::der))
-    }
+async fn nothing() -> Response {
+    (StatusCode::NOT_FOUND, words::nothing_here()).into_response()
 }
 
 /// Everything else is said over TLS.
