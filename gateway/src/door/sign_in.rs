@@ -231,7 +231,7 @@ async fn arrive(
     let arrival = Arrival { device: &visitor.device, source: visitor.source.ip(), provider, told };
     match door.0.parts.sessions.sign_in(arrival).await {
         Ok(()) => {
-            door.0.parts.renewals.succeeded(&visitor.device);
+            door.0.parts.renewals.succeeded(&visitor.device, way.step_up.as_ref());
             tracing::info!(target: "session", device = %visitor.device, provider = %provider.spec.id, "signed in");
             let to = back(&door.snapshot(), &begun.to).unwrap_or_else(|| format!("{origin}/"));
             Redirect::to(&to).into_response()
