@@ -351,7 +351,8 @@ pub fn check(snapshot: &Snapshot, question: &Question, now: Timestamp) -> Verdic
         Decision::Deny { until, reasons, .. } => Verdict::Deny(Denied {
             user: Some(user.id.clone()),
             reasons: reasons.into_iter().map(DenyReason::Policy).collect(),
-            until: by_session(until),
+            // Whoever must have a session gets in nowhere by its end.
+            until: if snapshot.config().session.required { until } else { by_session(until) },
             way_in,
         }),
     }

@@ -271,6 +271,16 @@ fn only_the_owners_session_of_a_known_provider_lets_in_and_only_while_it_lasts()
     }
 }
 
+/// Nothing opens because a session ends, and nobody is told so.
+#[test]
+fn a_denial_does_not_promise_to_end_with_the_session() {
+    let company = Company::signing_in(RESOURCES, "");
+    match with_session(&company, &desk(), |it| it.expires = Timestamp::from_millis(2000)) {
+        Verdict::Deny(denied) => assert_eq!(denied.until, None, "{denied}"),
+        Verdict::Allow(allowed) => panic!("allowed: {allowed:?}"),
+    }
+}
+
 #[test]
 fn without_a_session_a_device_reaches_what_policies_say_only_if_that_is_written_out() {
     let company = Company::new(RESOURCES, EVERYTHING);

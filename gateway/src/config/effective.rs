@@ -131,6 +131,12 @@ fn provider(out: &mut Toml, provider: &Provider) {
     if let Some(app) = provider.through_tunnel.first() {
         out.text("site", &app.facts.site);
     }
+    if !spec.dial.is_empty() {
+        out.section("[provider.dial]");
+        for (name, place) in &spec.dial {
+            out.text(&quoted(name), place);
+        }
+    }
     if !spec.authorize.is_empty() {
         out.section("[provider.authorize]");
         for (name, value) in &spec.authorize {
