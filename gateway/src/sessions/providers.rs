@@ -2,7 +2,7 @@
 //! It asks none by itself. Always true: one that a reload leaves as it is keeps what is known of it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -38,6 +38,11 @@ impl Providers {
     pub fn trouble(&self, provider: &config::Provider) -> Option<(Timestamp, Alarm)> {
         let looked = self.of(provider).and_then(|client| client.health());
         looked.or_else(|| self.known().troubles.get(&provider.spec.id).cloned())
+    }
+
+    /// Those that could not confirm a session the last time.
+    pub(super) fn troubled(&self) -> BTreeSet<ProviderId> {
+        self.known().troubles.keys().cloned().collect()
     }
 
     /// It could not confirm a session.
