@@ -52,6 +52,11 @@ impl Providers {
         self.known().troubles.remove(provider).is_some()
     }
 
+    /// Whether it could not, the last time it was asked about one.
+    pub(super) fn is_failing(&self, provider: &ProviderId) -> bool {
+        self.known().troubles.contains_key(provider)
+    }
+
     /// Tells of those that could not, in the order of their names; nobody tells anything else meanwhile.
     pub(super) fn tell_failing(&self, tell: impl FnOnce(&[(&ProviderId, &Alarm)])) {
         let known = self.known();
