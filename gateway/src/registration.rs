@@ -4,7 +4,7 @@
 
 use control::{
     admin::Answer,
-    oidc::{Addresses, Provider, Report, SpecError, Verdict},
+    oidc::{Addresses, GroupsAllowed, Provider, ProviderSpec, Report, SpecError, Verdict},
 };
 use protocol::id::ProviderId;
 
@@ -40,6 +40,9 @@ pub async fn look_over_new(
 ) -> Result<(Report, String), SpecError> {
     let spec = config::newcomer(name, issuer);
     let section = config::section(&spec);
+    // It is trusted with nothing: this only has the check look whether it says anything of people at all.
+    let groups = control::oidc::Groups { allowed: GroupsAllowed::All, ..spec.groups.clone() };
+    let spec = ProviderSpec { domains: config.dns.zones.clone(), groups, ..spec };
     Ok((look_over(config, &Provider::new(spec)?).await, section))
 }
 

@@ -113,7 +113,8 @@ impl fmt::Display for Report {
             writeln!(f, "  post-logout redirect URI  {uri}")?;
         }
         let uri = self.register.backchannel_logout_uri.as_deref();
-        writeln!(f, "  back-channel logout URI   {}", uri.unwrap_or("none: there is no [join] section"))
+        let uri = uri.unwrap_or("none: there is no [join] section, so it cannot end sessions here by itself");
+        writeln!(f, "  back-channel logout URI   {uri}")
     }
 }
 

@@ -2,7 +2,7 @@
 //! It asks none by itself. Always true: one that a reload leaves as it is keeps what is known of it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -40,11 +40,6 @@ impl Providers {
         looked.or_else(|| self.known().troubles.get(&provider.spec.id).cloned())
     }
 
-    /// Those that could not confirm a session the last time.
-    pub(super) fn troubled(&self) -> BTreeSet<ProviderId> {
-        self.known().troubles.keys().cloned().collect()
-    }
-
     /// It could not confirm a session.
     pub(super) fn failed(&self, provider: &ProviderId, at: Timestamp, alarm: Alarm) {
         let mut known = self.known();
@@ -55,6 +50,11 @@ impl Providers {
     /// It could; whether it could not before.
     pub(super) fn answered(&self, provider: &ProviderId) -> bool {
         self.known().troubles.remove(provider).is_some()
+    }
+
+    /// Whether it could not, the last time it was asked about one.
+    pub(super) fn is_failing(&self, provider: &ProviderId) -> bool {
+        self.known().troubles.contains_key(provider)
     }
 
     /// Tells of those that could not, in the order of their names; nobody tells anything else meanwhile.

@@ -127,7 +127,7 @@ impl Refresh {
     fn due(&self) -> Vec<Arc<Session>> {
         let snapshot = self.sessions.live.snapshot();
         let (at, every) = (now(), snapshot.config().session.refresh);
-        let troubled = self.sessions.providers.troubled();
+        let failing = |provider: &ProviderId| self.sessions.providers.is_failing(provider);
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         waits.retain(|_, wait| wait.until > at || wait.until.until(at) < every);
         let is_due = |session: &&Arc<Session>| {
@@ -139,9 +139,8 @@ impl Refresh {
         };
         let mut probed = BTreeSet::new();
         let due = snapshot.directory().sessions().filter(is_due);
-        let due = due.filter(|session| {
-            !troubled.contains(&session.provider) || probed.insert(session.provider.clone())
-        });
+        let due =
+            due.filter(|session| !failing(&session.provider) || probed.insert(session.provider.clone()));
         due.take(MOST).cloned().collect()
     }
 
