@@ -104,7 +104,7 @@ impl World {
         let (store, books) = (held.store, company.books());
         let carrier = Carrier { store, reloader: reloader.clone(), durable, books };
         let (providers, gateway) = (Providers::default(), "gw".into());
-        let sessions = Sessions { carrier, live: live.clone(), keys: held.keys, providers, gateway };
+        let sessions = Sessions { carrier, live: live.clone(), keys: held.keys, providers, gateway, turns: Turns::default() };
         let door = Door::new(Parts {
             live: live.clone(),
             sessions: sessions.clone(),
