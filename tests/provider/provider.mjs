@@ -74,7 +74,7 @@ function build() {
       openid: ['sub', 'acr', 'amr', 'auth_time'],
       email: ['email', 'email_verified'],
       profile: ['name', 'preferred_username'],
-      groups: ['groups'],
+      groups: ['groups', 'hasgroups'],
     },
     conformIdTokenClaims: settings.thin ?? false,
     acrValues: ['pwd', 'mfa'],
@@ -100,6 +100,9 @@ function build() {
   built.on('grant.error', (_context, error) => console.log('no tokens:', error.error, error.error_detail));
   built.on('authorization.success', ({ oidc: { session, client } }) => remember(session, client.clientId));
   built.on('backchannel.success', (_context, client) => console.log('logout told to', client.clientId));
+  built.on('grant.success', ({ body, oidc: { params } }) => {
+    secrets.push(body.access_token, body.id_token, body.refresh_token, params.code, params.code_verifier);
+  });
   built.on('backchannel.error', (_context, error, { clientId }) => console.log('logout not told to', clientId, why(error)));
   return built;
 }
@@ -192,6 +195,7 @@ function escape(value) {
 // --- what a test may do besides --------------------------------------------------------------------
 
 const log = [];
+const secrets = []; // tokens it gave away, and what they were asked for with
 const faults = new Map(); // path -> { status, error, delay in ms, times }
 
 const controls = {
@@ -229,6 +233,9 @@ const controls = {
   },
   requests() {
     return log;
+  },
+  secrets() {
+    return secrets.filter(Boolean);
   },
 };
 

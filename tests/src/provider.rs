@@ -218,6 +218,11 @@ impl Provider {
         Ok(serde_json::from_value(self.control("requests", &json!({}))?)?)
     }
 
+    /// Every token, code and code verifier that a client had of it or showed it.
+    pub fn secrets(&self) -> Result<Vec<String>> {
+        Ok(serde_json::from_value(self.control("secrets", &json!({}))?)?)
+    }
+
     /// `curl` on the provider's host, which trusts it; no proxy, progress or configuration.
     pub fn curl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.host.command("curl")?;

@@ -6,18 +6,23 @@ mod access;
 mod attacks;
 mod books;
 mod browser;
+mod claims;
 mod clients;
+mod copied;
+mod crowd;
 mod cut;
 mod datagrams;
 mod faults;
 mod files;
 mod fixture;
+mod foreign;
 mod health;
 mod hostile;
 mod http;
 mod https;
 mod ipv6;
 mod life;
+mod portal;
 mod restart;
 mod restore;
 mod rights;
@@ -29,6 +34,7 @@ mod smoke;
 mod store;
 mod stuck;
 mod time;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -55,6 +61,12 @@ fn main() -> ExitCode {
         http::TESTS,
         https::TESTS,
         shards::TESTS,
+        portal::TESTS,
+        foreign::TESTS,
+        claims::TESTS,
+        copied::TESTS,
+        crowd::TESTS,
+        tokens::TESTS,
         sign_in::TESTS,
         hostile::TESTS,
         stuck::TESTS,
