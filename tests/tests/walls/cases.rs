@@ -102,6 +102,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("H11", "control", "neither_token_passes_for_the_other"),
     ("H11", "control", "a_token_of_another_kind_is_refused"),
     ("H11", "tests", "a_token_is_good_for_nothing_but_what_it_is"),
+    ("H11", "gateway", "what_is_not_the_providers_word_changes_nothing"),
     // Tokens and keys are served or logged (Pomerium CVE-2024-39315).
     ("H12", "tests", "no_secret_is_ever_said"),
     ("H12", "tests", "no_secret_of_a_sign_in_leaves_a_gateway"),
@@ -110,6 +111,7 @@ const CASES: &[(&str, &str, &str)] = &[
     // Metrics and debug pages answer on the public port.
     ("H13", "tests", "metrics_and_probes_answer_on_the_private_listener_only"),
     ("H13", "gateway", "only_three_paths_answer_and_only_to_who_reads"),
+    ("H13", "gateway", "no_listener_answers_what_is_anothers"),
     // Request smuggling.
     ("H14", "tests", "a_request_hidden_in_another_never_arrives"),
     ("H14", "gateway", "h14_nothing_is_smuggled_past_a_length"),
@@ -163,6 +165,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("C4", "tests", "parallel_commands_lose_nothing"),
     // A fresh install has a credential that everybody knows (NetBird CVE-2025-10678).
     ("C5", "tests", "a_fresh_gateway_has_nobody"),
+    // What a header says of the sender's address is believed (headscale#3268).
+    ("C6", "gateway", "what_a_header_says_of_the_sender_counts_for_nothing"),
     // Removing one person takes everybody's keys (headscale#3155).
     ("C7", "tests", "removing_a_user_takes_nothing_from_another"),
     // A revoked key is used again (nebula-mesh CVE-2026-61699).
