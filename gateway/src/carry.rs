@@ -50,8 +50,18 @@ pub enum NotCarried {
 }
 
 impl Carrier {
-    /// Carries `plan` out for `by`; `entries` are its audit records and stand or fall with it.
+    /// Carries `plan` out for `by`; `entries` are its audit records and stand or fall with it. Once begun it
+    /// comes to its end, also if nobody waits for that any more: whoever asked may close their browser.
     pub async fn carry_out(&self, plan: Plan, entries: Vec<Entry>, by: &str) -> Result<Carried, NotCarried> {
+        let (carrier, by) = (self.clone(), by.to_owned());
+        let work = tokio::spawn(async move { carrier.carried_out(plan, entries, &by).await });
+        work.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a plan was not carried out to its end");
+            Err(NotCarried::Again)
+        })
+    }
+
+    async fn carried_out(&self, plan: Plan, entries: Vec<Entry>, by: &str) -> Result<Carried, NotCarried> {
         let Plan { commit, revoked } = plan;
         let Some(mut commit) = commit else { return Ok(Carried { revision: None, cut: 0 }) };
         if revoked.is_empty() && self.durable.settle().await? {
