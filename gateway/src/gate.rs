@@ -1,11 +1,7 @@
 //! What the HTTP front asks: may this request pass, and what is known of the app.
 //! It does not look at sockets or headers. Always true: every request is registered, then decided.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use policy::{decision::PolicyId, facts};
 use protocol::{
@@ -18,7 +14,7 @@ use crate::{
     books::Books,
     config::AppSpec,
     denials::{Denial, Denials, Refused},
-    door::{self, Renewals, Way},
+    door::{self, Followed, Renewals, Way},
     live::{Cut, Live, LiveGuard},
     reach::Speaks,
 };
@@ -111,9 +107,6 @@ pub struct Passed {
     pub guard: LiveGuard,
 }
 
-/// Who came back from the provider so lately is not sent there again for the same.
-const JUST_NOW: Duration = Duration::from_secs(60);
-
 /// Decides HTTP requests. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Gate {
@@ -121,12 +114,13 @@ pub struct Gate {
     denials: Denials,
     books: Books,
     renewals: Renewals,
+    followed: Followed,
 }
 
 impl Gate {
     /// A gate over the snapshot in force.
-    pub fn new(live: Live, denials: Denials, books: Books, renewals: Renewals) -> Self {
-        Self { live, denials, books, renewals }
+    pub fn new(live: Live, denials: Denials, books: Books, renewals: Renewals, followed: Followed) -> Self {
+        Self { live, denials, books, renewals, followed }
     }
 
     /// The app as the configuration in force has it.
@@ -173,12 +167,14 @@ impl Gate {
     }
 
     /// Where the person signs in to get what was denied, and then goes on to `to`. A step-up is asked for
-    /// once: who has just come back and is denied all the same is told why.
+    /// once: who has just followed it and is denied all the same is told why.
     pub fn sign_in(&self, device: &DeviceId, denied: &Denied, to: &str) -> Option<String> {
-        let (snapshot, at) = (self.live.snapshot(), Timestamp::from_system(SystemTime::now()));
+        let snapshot = self.live.snapshot();
         let way_in = denied.way_in.as_ref()?;
-        let back = snapshot.directory().session(device).map(|session| session.at.until(at));
-        let again = matches!(way_in, WayIn::StepUp(_)) && back.is_some_and(|ago| ago < JUST_NOW);
+        let again = match way_in {
+            WayIn::SignIn => false,
+            WayIn::StepUp(step_up) => self.followed.just_now(device, step_up),
+        };
         if snapshot.config().providers.is_empty() || again {
             return None;
         }

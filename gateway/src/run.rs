@@ -35,7 +35,7 @@ use crate::{
     denials::Denials,
     desk::Desk,
     dial::Dialer,
-    door::{self, Door, Renewals},
+    door::{self, Door, Followed, Renewals},
     duplicates::Duplicates,
     flows::{self, FlowSet, Pending},
     gate::Gate,
@@ -107,14 +107,15 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let LookedAfter { admin, sessions, roots } = look_after(held, audit, &around).await?;
     let (drain, draining) = watch::channel(false);
     let descriptors = Descriptors::new(netio::limits::raise_nofile(), netio::limits::open());
-    let renewals = Renewals::default();
-    let gate = Gate::new(live.clone(), denials.clone(), books.clone(), renewals.clone());
+    let (renewals, followed) = (Renewals::default(), Followed::default());
+    let gate = Gate::new(live.clone(), denials.clone(), books.clone(), renewals.clone(), followed.clone());
     let door = Door::new(door::Parts {
         live: live.clone(),
         sessions: sessions.clone(),
         denials: denials.clone(),
         roots,
         renewals,
+        followed,
     });
     let parts = flows::Parts {
         live: live.clone(),

@@ -19,7 +19,7 @@ pub(crate) const HELP: &str =
 const MAX_ACR: usize = 128;
 
 /// What a person can do about a denial: sign in again. It asks for what OpenID Connect can ask a provider for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct StepUp {
     /// How long ago they may have proven who they are; whole seconds, at least one.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]

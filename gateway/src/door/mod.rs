@@ -6,6 +6,7 @@
 mod back;
 mod captive;
 mod cookie;
+mod followed;
 mod home;
 mod parts;
 mod renewal;
@@ -36,6 +37,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::{
     captive::lead_to_the_door,
+    followed::Followed,
     parts::{Door, Parts},
     renewal::Renewals,
     sign_in::{Way, way_in},

@@ -8,7 +8,7 @@ use http::header;
 use protocol::id::ProviderId;
 use tokio::sync::Semaphore;
 
-use super::Renewals;
+use super::{Followed, Renewals};
 use crate::{
     authority::{Root, Roots},
     config,
@@ -40,6 +40,8 @@ pub struct Parts {
     pub roots: Roots,
     /// Whose session may be renewed in passing.
     pub renewals: Renewals,
+    /// Which step-ups were followed just now.
+    pub followed: Followed,
 }
 
 #[derive(Debug)]

@@ -232,6 +232,9 @@ async fn arrive(
     match door.0.parts.sessions.sign_in(arrival).await {
         Ok(()) => {
             door.0.parts.renewals.succeeded(&visitor.device);
+            if let Some(step_up) = way.step_up {
+                door.0.parts.followed.note(&visitor.device, step_up);
+            }
             tracing::info!(target: "session", device = %visitor.device, provider = %provider.spec.id, "signed in");
             let to = back(&door.snapshot(), &begun.to).unwrap_or_else(|| format!("{origin}/"));
             Redirect::to(&to).into_response()
