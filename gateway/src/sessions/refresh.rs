@@ -14,7 +14,7 @@ use std::{
 
 use control::{
     audit::SessionEvent,
-    object::Session,
+    object::{Session, session::Refreshing},
     oidc::{Alarm, Refreshed},
     session::{Answered, asked, refreshed},
 };
@@ -149,16 +149,20 @@ impl Refresh {
         // A question whose answer was lost may have used up what is asked with.
         let lost_before = session.refreshing.is_some();
         let id = &session.id;
-        let by = &self.sessions.gateway;
-        let gone = self.sessions.carry("refresh", |view, now| Some((asked(view, id, by, now)?, Vec::new())));
-        if gone.await?.is_none() {
+        let question = Refreshing { at: now(), by: self.sessions.gateway.clone() };
+        let written =
+            self.sessions.carry("refresh", |view, _| Some((asked(view, session, &question)?, Vec::new())));
+        if written.await?.is_none() {
             return Ok(());
         }
         let Some(client) = self.sessions.providers.of(provider) else { return Ok(()) };
         let answered = match self.token(session) {
             Some(token) => client.refresh(&token, &session.user, now()).await,
             // Sealed with a key that is gone.
-            None => return self.answered(session, provider, Answered::Lost { holds: self.holds() }).await,
+            None => {
+                let lost = Answered::Lost { holds: self.holds() };
+                return self.answered(session, provider, (&question, &lost)).await;
+            }
         };
         let answer = match answered {
             Refreshed::Still(renewed) => {
@@ -186,17 +190,17 @@ impl Refresh {
                 }
             }
         };
-        self.answered(session, provider, answer).await
+        self.answered(session, provider, (&question, &answer)).await
     }
 
     async fn answered(
         &self,
         session: &Session,
         provider: &config::Provider,
-        answer: Answered,
+        (question, answer): (&Refreshing, &Answered),
     ) -> Result<(), crate::carry::NotCarried> {
         let authority = authority(provider);
-        let event = match &answer {
+        let event = match answer {
             Answered::Gone => Some((SessionEvent::Ended, "the provider does not let the person in any more")),
             Answered::Lost { .. } => Some((
                 SessionEvent::Changed,
@@ -205,7 +209,7 @@ impl Refresh {
             Answered::Still { .. } | Answered::Later { .. } => None,
         };
         let done = self.sessions.carry("refresh", |view, now| {
-            let plan = refreshed(view, &session.id, &answer, &authority, now)?;
+            let plan = refreshed(view, &session.id, (question, answer), &authority, now)?;
             let entry = event.map(|(event, why)| self.sessions.ended(session, event, why));
             Some((plan, entry.into_iter().collect()))
         });
