@@ -91,6 +91,8 @@ impl Refresh {
             self.leads.store(leads, Ordering::Relaxed);
             if leads {
                 self.look().await;
+            } else {
+                self.is_settled(|_| false);
             }
             sleep(LOOK).await;
         }
@@ -99,6 +101,12 @@ impl Refresh {
     /// Asks about those whose turn it is, and waits for the answers: within the lease.
     async fn look(&self) {
         let due = self.due();
+        let snapshot = self.sessions.live.snapshot();
+        let waits = |provider: &ProviderId| {
+            let mut sessions = snapshot.directory().sessions();
+            sessions.any(|session| session.refresh.is_some() && session.provider == *provider)
+        };
+        self.is_settled(waits);
         let mut asking = Vec::with_capacity(due.len());
         for session in due {
             let this = self.clone();
@@ -249,6 +257,18 @@ impl Refresh {
     fn fine(&self, provider: &ProviderId) {
         let gone = self.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(provider);
         if gone.is_some() {
+            self.tell();
+        }
+    }
+
+    /// Forgets the trouble with providers that nobody waits for here: another gateway asks, or no session does.
+    fn is_settled(&self, waits: impl Fn(&ProviderId) -> bool) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = troubles.len();
+        troubles.retain(|provider, _| waits(provider));
+        let fewer = troubles.len() < before;
+        drop(troubles);
+        if fewer {
             self.tell();
         }
     }
