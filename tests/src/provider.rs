@@ -202,6 +202,13 @@ impl Provider {
         self.control("fault", &fault).map(drop)
     }
 
+    /// Does what it is asked at the next `times` requests for a path, but answers only after so many
+    /// milliseconds: who does not wait has used up what it asked with.
+    pub fn answer_late(&self, path: &str, milliseconds: u32, times: u32) -> Result<()> {
+        let fault = json!({ "path": path, "status": 200, "times": times, "late": milliseconds });
+        self.control("fault", &fault).map(drop)
+    }
+
     /// No faults any more.
     pub fn clear_faults(&self) -> Result<()> {
         self.control("heal", &json!({})).map(drop)
@@ -216,6 +223,25 @@ impl Provider {
     /// The requests it got, in order; a test's own through the controls are not among them.
     pub fn requests(&self) -> Result<Vec<Request>> {
         Ok(serde_json::from_value(self.control("requests", &json!({}))?)?)
+    }
+
+    /// How often it was asked for tokens.
+    pub fn asked_for_tokens(&self) -> Result<usize> {
+        Ok(self.requests()?.iter().filter(|request| request.path == "/token").count())
+    }
+
+    /// Every token it ever gave away.
+    pub fn tokens(&self) -> Result<Vec<String>> {
+        let answers: Vec<BTreeMap<String, Value>> =
+            serde_json::from_value(self.control("tokens", &json!({}))?)?;
+        let kinds = ["access_token", "id_token", "refresh_token"];
+        let tokens = answers.iter().flat_map(|answer| kinds.iter().filter_map(|kind| answer.get(*kind)));
+        Ok(tokens.filter_map(|token| token.as_str().map(str::to_owned)).collect())
+    }
+
+    /// Ends it at once; nobody listens there any more.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
     }
 
     /// `curl` on the provider's host, which trusts it; no proxy, progress or configuration.

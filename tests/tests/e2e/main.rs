@@ -6,6 +6,7 @@ mod access;
 mod attacks;
 mod books;
 mod browser;
+mod captive;
 mod clients;
 mod cut;
 mod datagrams;
@@ -18,12 +19,15 @@ mod http;
 mod https;
 mod ipv6;
 mod life;
+mod refresh;
 mod restart;
 mod restore;
 mod rights;
 mod secrets;
+mod session;
 mod shards;
 mod shared;
+mod siblings;
 mod sign_in;
 mod smoke;
 mod store;
@@ -56,6 +60,10 @@ fn main() -> ExitCode {
         https::TESTS,
         shards::TESTS,
         sign_in::TESTS,
+        captive::TESTS,
+        session::TESTS,
+        refresh::TESTS,
+        siblings::TESTS,
         hostile::TESTS,
         stuck::TESTS,
         store::TESTS,
