@@ -30,6 +30,9 @@ tests::tests![
 const SESSION: &str = "[session]\nrefresh = \"1m\"\n";
 const INTERVAL: u64 = 70;
 
+/// No two clocks show the same: that of B is so many seconds ahead.
+const APART: u64 = 2;
+
 /// Two gateways and a provider, which live by clocks of their own.
 struct Siblings {
     pair: Pair,
@@ -45,7 +48,7 @@ impl Siblings {
     fn start() -> Result<Self> {
         let mut pair = Pair::with("60s", |side| {
             side.company.sign_in = true;
-            let now = unix()?;
+            let now = unix()? + if side.company.name == Some("b") { APART } else { 0 };
             side.gateway.set_clock(&side.host, now)
         })?;
         let setup = Setup { clients: vec![office::client()], clock: Some(unix()?), ..Setup::default() };
@@ -64,7 +67,7 @@ impl Siblings {
         let now = unix()? + self.ahead;
         self.provider.set_clock(now)?;
         self.pair.a.gateway.set_clock(&self.pair.a.host, now)?;
-        self.pair.b.gateway.set_clock(&self.pair.b.host, now)
+        self.pair.b.gateway.set_clock(&self.pair.b.host, now + APART)
     }
 
     fn side(&self, a: bool) -> &Side {
