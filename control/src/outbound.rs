@@ -2,7 +2,7 @@
 //! It follows no redirect and keeps no connection. Always true: an answer has a bound. How long it may
 //! take is the caller's to say.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::HOST};
@@ -36,9 +36,11 @@ pub(crate) enum OutboundError {
     TooLarge(usize),
 }
 
-/// Sends `request` to the host its address names, over `tls` if that says https; takes `limit` bytes.
+/// Sends `request` to the host its address names, over `tls` if that says https; takes `limit` bytes. With
+/// `at` that is dialled, whatever the name resolves to.
 pub(crate) async fn exchange(
     tls: &Arc<ClientConfig>,
+    at: Option<SocketAddr>,
     request: Request<Bytes>,
     limit: usize,
 ) -> Result<Response<Bytes>, OutboundError> {
@@ -46,7 +48,11 @@ pub(crate) async fn exchange(
     let host = uri.host().ok_or(OutboundError::Address)?.trim_matches(['[', ']']);
     let secure = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = TcpStream::connect((host, port)).await.map_err(OutboundError::Connect)?;
+    let stream = match at {
+        Some(at) => TcpStream::connect(at).await,
+        None => TcpStream::connect((host, port)).await,
+    };
+    let stream = stream.map_err(OutboundError::Connect)?;
     if secure {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| OutboundError::Address)?;
         let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;

@@ -9,7 +9,7 @@ use policy::{
     facts::{self, Action, HttpFacts, Proto, Request},
 };
 use protocol::{
-    id::{AppId, DeviceId, SiteId, SubnetId, UserId},
+    id::{AppId, DeviceId, ProviderId, SiteId, SubnetId, UserId},
     target::Target,
     time::Timestamp,
 };
@@ -351,7 +351,8 @@ pub fn check(snapshot: &Snapshot, question: &Question, now: Timestamp) -> Verdic
         Decision::Deny { until, reasons, .. } => Verdict::Deny(Denied {
             user: Some(user.id.clone()),
             reasons: reasons.into_iter().map(DenyReason::Policy).collect(),
-            until: by_session(until),
+            // Whoever must have a session gets in nowhere by its end.
+            until: if snapshot.config().session.required { until } else { by_session(until) },
             way_in,
         }),
     }
@@ -428,7 +429,10 @@ pub fn session(
     now: Timestamp,
 ) -> Result<Arc<facts::Session>, NotIn> {
     let directory = snapshot.directory();
-    let session = directory.session(device).filter(|session| session.user == *owner);
+    // Who says so must be one of the configuration: with a provider go its people's sessions.
+    let says = |id: &ProviderId| snapshot.config().providers.iter().any(|provider| provider.spec.id == *id);
+    let session = directory.session(device);
+    let session = session.filter(|session| session.user == *owner && says(&session.provider));
     let Some((session, facts)) = session.zip(directory.session_facts(device)) else {
         return Err(NotIn::Nobody);
     };

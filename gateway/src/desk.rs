@@ -28,6 +28,8 @@ use crate::{
     health::Health,
     live::Live,
     names::Names,
+    outside::Outside,
+    sessions::Refresh,
     socket::{self, ControlSocket, Question},
     status::{Policies, Status},
     tls::TlsFront,
@@ -68,12 +70,16 @@ pub struct Desk {
     pub names: Names,
     /// The TLS front.
     pub tls: TlsFront,
+    /// What stands on the internet, if anything does.
+    pub outside: Option<Outside>,
     /// Accepted sockets that belonged to nobody.
     pub unpaired: Arc<AtomicU64>,
     /// Loads files.
     pub reloader: Reloader,
     /// Administration.
     pub admin: Admin,
+    /// Asks providers about sessions.
+    pub refresh: Refresh,
 }
 
 impl Desk {
@@ -169,6 +175,7 @@ impl Desk {
             latest_denials,
             unknown_keys: self.unknown.rows(),
             connectors: self.registry.as_ref().map(Registry::status).unwrap_or_default(),
+            sessions: self.refresh.report(),
             strangers: self.registry.as_ref().map(Registry::strangers).unwrap_or_default(),
             limits: self.limits(),
         })
@@ -209,6 +216,7 @@ impl Desk {
             ("health_turned_away".to_owned(), self.health.turned_away()),
         ];
         let tls = self.tls.refused().into_iter().map(|(why, count)| (why.to_owned(), count));
-        own.into_iter().chain(joins).chain(tls).collect()
+        let outside = self.outside.iter().flat_map(Outside::refused);
+        own.into_iter().chain(joins).chain(tls).chain(outside).collect()
     }
 }

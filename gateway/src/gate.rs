@@ -14,7 +14,7 @@ use crate::{
     books::Books,
     config::AppSpec,
     denials::{Denial, Denials, Refused},
-    door::{self, Followed, Renewals, Way},
+    door::{self, Renewals, Way},
     live::{Cut, Live, LiveGuard},
     reach::Speaks,
 };
@@ -114,13 +114,12 @@ pub struct Gate {
     denials: Denials,
     books: Books,
     renewals: Renewals,
-    followed: Followed,
 }
 
 impl Gate {
     /// A gate over the snapshot in force.
-    pub fn new(live: Live, denials: Denials, books: Books, renewals: Renewals, followed: Followed) -> Self {
-        Self { live, denials, books, renewals, followed }
+    pub fn new(live: Live, denials: Denials, books: Books, renewals: Renewals) -> Self {
+        Self { live, denials, books, renewals }
     }
 
     /// The app as the configuration in force has it.
@@ -166,14 +165,14 @@ impl Gate {
         }
     }
 
-    /// Where the person signs in to get what was denied, and then goes on to `to`. A step-up is asked for
-    /// once: who has just followed it and is denied all the same is told why.
+    /// Where the person signs in to get what was denied, and then goes on to `to`. The same
+    /// step-up is asked for once: who has just come back with it and is denied all the same is told why.
     pub fn sign_in(&self, device: &DeviceId, denied: &Denied, to: &str) -> Option<String> {
         let snapshot = self.live.snapshot();
         let way_in = denied.way_in.as_ref()?;
         let again = match way_in {
             WayIn::SignIn => false,
-            WayIn::StepUp(step_up) => self.followed.just_now(device, step_up),
+            WayIn::StepUp(step_up) => self.renewals.just_proven(device, step_up),
         };
         if snapshot.config().providers.is_empty() || again {
             return None;

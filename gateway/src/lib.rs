@@ -27,13 +27,17 @@ pub mod join;
 pub mod limits;
 pub mod live;
 pub mod names;
+pub mod outside;
 mod page;
 pub mod peerfile;
 pub mod policies;
+pub mod rate;
 pub mod reach;
+pub mod registration;
 #[cfg(test)]
 #[path = "../../fuzz/replay.rs"]
 mod replay;
+mod routes;
 pub mod run;
 pub mod sessions;
 pub mod shadow;
@@ -49,3 +53,4 @@ mod testing;
 pub mod tls;
 pub mod truth;
 pub mod unknown;
+pub mod when;

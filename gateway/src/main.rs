@@ -42,7 +42,13 @@ enum Command {
         folder: PathBuf,
     },
     /// Check every file without starting anything: all mistakes at once, exit status 1 if there is one
-    Check(ConfigFile),
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Ask every [[provider]] as well: what it can, what it lacks, what to enter there
+        #[arg(long)]
+        providers: bool,
+    },
     /// Run the gateway
     ///
     /// SIGHUP (or `doorward reload`) reads every file again; SIGTERM or Ctrl-C drains: no new
@@ -55,7 +61,7 @@ enum Command {
         #[arg(long)]
         log_json: bool,
     },
-    /// Show peers, flows with their decision, denials by reason, connectors
+    /// Show peers, sessions, flows with their decision, denials by reason, connectors
     Status {
         #[command(flatten)]
         file: ConfigFile,
@@ -68,7 +74,7 @@ enum Command {
     /// Work with policies
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Administer the running gateway: people, groups, devices, connectors, audit, backup
+    /// Administer the running gateway: people, devices, sessions, connectors, audit, backup
     Admin(Box<cli::admin::Admin>),
     /// Print what lets a shell complete these commands
     ///
@@ -89,7 +95,7 @@ fn main() -> ExitCode {
     netio::helper::dispatch();
     let done = match Cli::parse().command {
         Command::Init { folder } => init(&folder),
-        Command::Check(file) => return check(&file),
+        Command::Check { file, providers } => return check(&file, providers),
         Command::Gateway { file, log_json } => gateway(file.config, log_json),
         Command::Status { file, json } => status(&file, json),
         Command::Reload(file) => load(&file, Question::Reload),
@@ -115,8 +121,8 @@ fn init(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(file: &ConfigFile) -> ExitCode {
-    let checked = cli::check::run(&file.config);
+fn check(file: &ConfigFile, providers: bool) -> ExitCode {
+    let checked = cli::check::run(&file.config, providers);
     if checked.ok {
         print!("{}", checked.text);
         ExitCode::SUCCESS

@@ -170,9 +170,7 @@ fn at_vip(spec: &AppSpec, port: u16) -> Destination {
         (AppKind::Tcp(tcp), true) => {
             Destination::App { app, target: Target { host: tcp.target.clone(), port } }
         }
-        (AppKind::Through(host), true) => {
-            Destination::Through { app, target: Target { host: host.clone(), port } }
-        }
+        (AppKind::Through(target), true) => Destination::Through { app, target: target.clone() },
         (AppKind::Tcp(_) | AppKind::Through(_), false) => Destination::NoSuchPort { app },
     }
 }

@@ -29,13 +29,13 @@ use tunnel::{CookieSecret, Event, Gone, Limits, PeerSpec, PrivateKey, Shard, Tun
 use self::keeping::{Around, LookedAfter, first_snapshot, keep, look_after, open_audit};
 use crate::{
     access::DenyReason,
-    config::{Config, MAX_SHARDS, Namespace},
+    config::{Config, Join, MAX_SHARDS, Namespace},
     connectors::{LinkKey, Registry},
     dataplane::{self, DataPlane, Divided, Part, Shards},
     denials::Denials,
     desk::Desk,
     dial::Dialer,
-    door::{self, Door, Followed, Renewals},
+    door::{self, Door, Renewals},
     duplicates::Duplicates,
     flows::{self, FlowSet, Pending},
     gate::Gate,
@@ -44,12 +44,14 @@ use crate::{
     limits::Descriptors,
     live::Live,
     names::Names,
+    outside::{self, Outside},
     peerfile::{self, Known},
     sessions::Sessions,
     shadow,
     signals::{Signals, Told},
     snapshot::Snapshot,
     socket::ControlSocket,
+    tls::TlsFront,
     truth::{self, Files, Loader, Reloader, Scope},
     unknown::Unknown,
 };
@@ -77,6 +79,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let data_plane = packets.handle;
     let registry = link_listener(&live.snapshot()).await?;
     let (health, probes) = (Health::default(), health::bind(&files.config.health.listen).await?);
+    let strangers = outside::bind(files.config.join.as_ref().map_or(&[], |join| join.listen.as_slice()))?;
     let dialer = Dialer::new(registry.clone(), files.local()?);
     let (denials, unknown) = (Denials::default(), Unknown::default());
     let audit = open_audit(&files.config, &kept).await?;
@@ -104,18 +107,18 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         tls: &tls,
     };
     let books = audit.books.clone();
-    let LookedAfter { admin, sessions, roots } = look_after(held, audit, &around).await?;
+    let LookedAfter { admin, sessions, refresh, roots } = look_after(held, audit, &around).await?;
     let (drain, draining) = watch::channel(false);
     let descriptors = Descriptors::new(netio::limits::raise_nofile(), netio::limits::open());
-    let (renewals, followed) = (Renewals::default(), Followed::default());
-    let gate = Gate::new(live.clone(), denials.clone(), books.clone(), renewals.clone(), followed.clone());
+    let renewals = Renewals::default();
+    let gate = Gate::new(live.clone(), denials.clone(), books.clone(), renewals.clone());
+    let outside = outside_of(&config, &sessions, &tls, &descriptors).context("the listener of [join]")?;
     let door = Door::new(door::Parts {
         live: live.clone(),
         sessions: sessions.clone(),
         denials: denials.clone(),
         roots,
         renewals,
-        followed,
     });
     let parts = flows::Parts {
         live: live.clone(),
@@ -130,7 +133,7 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         books,
         stalls: Stalls::new(flows::STALLS),
         descriptors,
-        draining,
+        draining: draining.clone(),
     };
     let front = parts.front.clone();
     let flows = FlowSet::new(parts);
@@ -149,15 +152,20 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
         registry: registry.clone(),
         names: names.clone(),
         tls,
+        outside: outside.clone(),
         unpaired,
         reloader: reloader.clone(),
         admin: admin.clone(),
+        refresh,
     };
     let scraped = desk.clone();
     health::serve(probes, &health, move || {
         let desk = scraped.clone();
         async move { desk.status().await }
     });
+    if let Some(outside) = outside {
+        outside.serve(strangers, &draining);
+    }
     tokio::spawn(desk.serve(control));
     let handshakes = Arc::new(Notify::new());
     let remember = tokio::spawn(remember(state, data_plane.clone(), handshakes.clone(), health.clone()));
@@ -173,6 +181,24 @@ pub async fn run(path: PathBuf) -> anyhow::Result<()> {
     let threads = tokio::task::spawn_blocking(move || packets.threads.join());
     threads.await?.context("the data plane")?;
     ended
+}
+
+/// What stands on the internet, if anything does.
+fn outside_of(
+    config: &Config,
+    sessions: &Sessions,
+    tls: &TlsFront,
+    descriptors: &Descriptors,
+) -> Result<Option<Outside>, rustls::Error> {
+    let of = |join: &Join| {
+        Outside::new(outside::Parts {
+            name: join.name.clone(),
+            sessions: sessions.clone(),
+            certificates: tls.certificates().clone(),
+            descriptors: descriptors.clone(),
+        })
+    };
+    config.join.as_ref().map(of).transpose()
 }
 
 /// Starts accepting what the private namespace hands over; returns the count of sockets that belong

@@ -15,7 +15,7 @@ use crate::{
     denials::Denial,
     flows::FlowRow,
     health::Degraded,
-    table,
+    sessions, table,
 };
 
 /// The gateway as it is now.
@@ -41,6 +41,8 @@ pub struct Status {
     pub latest_denials: Vec<Denial>,
     /// Handshakes with keys of no device, latest first.
     pub unknown_keys: Vec<UnknownKey>,
+    /// Who is signed in, counted, and the providers.
+    pub sessions: sessions::Report,
     /// Connectors, the chosen one of each site and why.
     pub connectors: Vec<ConnectorStatus>,
     /// Link attempts that were turned away, with the key they showed.
@@ -98,6 +100,7 @@ impl Display for Status {
         }
         self.shards(f)?;
         self.peers(f)?;
+        self.signed_in(f)?;
         self.open(f)?;
         self.denied(f)?;
         self.knocks(f)?;
@@ -145,6 +148,22 @@ impl Status {
             ]
         });
         titled(f, "PEERS", ["device", "endpoint", "handshake", "received B", "sent B", "key"], rows.collect())
+    }
+
+    fn signed_in(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sessions::Report { active, suspended, over, due, late, asks, providers } = &self.sessions;
+        let asker = if *asks { "this gateway" } else { "another gateway, or none" };
+        let counts = [active, suspended, over, due, late].map(ToString::to_string);
+        let [active, suspended, over, due, late] = counts;
+        let row = [active, suspended, over, due, late, asker.to_owned()];
+        let none = providers.is_empty() && row[..3].iter().all(|count| count == "0");
+        let head = ["active", "suspended", "over", "refresh due", "refresh late", "providers asked by"];
+        titled(f, "SESSIONS", head, if none { Vec::new() } else { vec![row] })?;
+        let rows = providers.iter().map(|provider| {
+            let (since, text) = provider.trouble.as_ref().map(|it| (it.since, it.text.clone())).unzip();
+            [provider.name.to_string(), or_dash(since), or_dash(text)]
+        });
+        titled(f, "PROVIDERS", ["provider", "trouble since", "trouble"], rows.collect())
     }
 
     fn open(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -247,6 +266,9 @@ pub(crate) fn example() -> Status {
                               "received": 0, "sent": 0}],
                    "counters": {}, "flows": 0, "shards": [], "steered": false},
         "flows": [], "denials": {}, "latest_denials": [], "unknown_keys": [],
+        "sessions": {"active": 3, "suspended": 1, "over": 0, "due": 2, "late": 1, "asks": true,
+                     "providers": [{"name": "corp", "trouble": {"since": 1795262400500, "text": "it is gone"}},
+                                   {"name": "desk", "trouble": null}]},
         "connectors": [{"id": "fra-1", "site": "fra", "connected_since": null, "remote": null, "connections": 0,
                         "version": null, "flows": 0, "datagrams_dropped": 0, "chosen": false,
                         "why": "not connected", "last_error": null}],
@@ -267,6 +289,25 @@ mod tests {
         assert!(
             status.to_string().contains("\nDEGRADED peers_file: the disk is full; what helps: free some\n")
         );
+    }
+
+    #[test]
+    fn sessions_are_counted_and_a_provider_in_trouble_says_so() {
+        let mut status = example();
+        let text = status.to_string();
+        let lines: Vec<&str> = text.lines().skip_while(|line| *line != "SESSIONS").take(7).collect();
+        let expected = [
+            "SESSIONS",
+            "  active  suspended  over  refresh due  refresh late  providers asked by",
+            "  3       1          0     2            1             this gateway",
+            "",
+            "PROVIDERS",
+            "  provider  trouble since             trouble",
+            "  corp      2026-11-21T12:00:00.500Z  it is gone",
+        ];
+        assert_eq!(lines, expected);
+        status.sessions = sessions::Report::default();
+        assert!(!status.to_string().contains("SESSIONS"), "nobody can sign in here");
     }
 
     struct Shown;

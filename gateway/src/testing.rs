@@ -1,6 +1,9 @@
 //! One small company for unit tests: real files in a folder of their own, read by the real parsers.
 //! It serves nothing. Always true: what a test decides on, the gateway could have loaded.
 
+pub mod faulty;
+pub mod provider;
+
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -52,10 +55,19 @@ zones = ["corp.example"]
 resolvers = []
 [devices]
 routes = []
-[session]
-required = false
 [local]
 allow = ["127.0.0.1/32"]
+"#;
+
+/// Devices alone.
+const NO_SIGN_IN: &str = "[session]\nrequired = false\n";
+/// Who signs people in; it is never asked.
+const SIGN_IN: &str = r#"
+[[provider]]
+name = "corp"
+issuer = "https://login.corp.example"
+client_id = "doorward"
+groups = ["*"]
 "#;
 
 /// Alice, her laptop and her groups.
@@ -90,8 +102,18 @@ impl Drop for Company {
 }
 
 impl Company {
-    /// With these apps and subnets, and these policies.
+    /// With these apps and subnets, and these policies; nobody has to sign in.
     pub fn new(resources: &str, policies: &str) -> Self {
+        Self::with(&format!("{NO_SIGN_IN}{resources}"), policies)
+    }
+
+    /// The same; everybody has to sign in, and the store it fills has a session of every device.
+    pub fn signing_in(resources: &str, policies: &str) -> Self {
+        Self::with(&format!("{SIGN_IN}{resources}"), policies)
+    }
+
+    /// With whatever else the configuration says, and these policies.
+    pub fn with(resources: &str, policies: &str) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let unique = format!("doorward-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
         let company = Self(std::env::temp_dir().join(unique));
@@ -142,7 +164,12 @@ impl Company {
             .unwrap_or_else(|error| panic!("{error}"));
         let keys = Keyring::read(&self.0.join("store.key")).expect("keys");
         let seal = |user: &UserId| keys.seal(&place_of(STORE, user), &[7; 32]).into();
-        Commit { ops: listed_objects(&listed, config, &seal), ..Commit::default() }
+        let mut ops = listed_objects(&listed, config, &seal);
+        if config.session.required {
+            let devices = listed.devices.iter();
+            ops.extend(devices.map(|device| session(device.id.as_str(), device.owner.as_str()).put()));
+        }
+        Commit { ops, ..Commit::default() }
     }
 
     /// A store so filled.
@@ -228,6 +255,28 @@ fn listed_objects(listed: &Directory, config: &Config, seal: &dyn Fn(&UserId) ->
         address(object::Part::App, app.facts.id.as_str(), index)
     });
     groups.chain(users).chain(devices).chain(own).chain(apps).collect()
+}
+
+/// A session that lasts.
+pub fn session(device: &str, user: &str) -> object::Session {
+    object::Session {
+        id: format!("s-{device}").into(),
+        user: user.parse().expect("an id"),
+        device: device.parse().expect("a name"),
+        provider: "corp".parse().expect("a name"),
+        subject: "subject".into(),
+        at: Timestamp::MIN,
+        expires: Timestamp::MAX,
+        auth_time: None,
+        amr: Default::default(),
+        acr: None,
+        sid: None,
+        refresh: None,
+        refreshed: Timestamp::MIN,
+        refreshing: None,
+        suspended: None,
+        rest: object::Rest::new(),
+    }
 }
 
 /// Alice's laptop asks for a connection to a TCP app.

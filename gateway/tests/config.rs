@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gateway::config::{Config, load, read_directory};
+use gateway::config::{AppKind, Config, load, read_directory};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 
 /// A folder with key files, since git does not keep their permissions.
@@ -72,7 +72,11 @@ fn said_of(config: &Config) -> String {
     let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}\n"));
     let targets =
         config.exact_targets().map(|t| format!("exact: {} {} {} {}\n", t.site, t.ip, t.port, t.app));
-    warnings.chain(targets).collect::<String>() + "\n" + &config.effective()
+    let through = config.apps.iter().filter_map(|app| match &app.kind {
+        AppKind::Through(target) => Some(format!("through: {} {target}\n", app.hosts.join(" "))),
+        AppKind::Http(_) | AppKind::Tcp(_) => None,
+    });
+    warnings.chain(targets).chain(through).collect::<String>() + "\n" + &config.effective()
 }
 
 /// What loading the case says, without the folder's name.

@@ -17,6 +17,9 @@ pub struct Answer {
     pub notes: Vec<String>,
     /// What is printed in the place of `data`.
     pub text: Option<String>,
+    /// Why the command fails for all that: what was looked at is not as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 impl Answer {

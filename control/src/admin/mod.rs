@@ -13,6 +13,7 @@ mod noun;
 mod redeem;
 mod revoke;
 mod scope;
+mod session;
 mod token;
 mod user;
 
@@ -35,6 +36,7 @@ pub use self::{
     redeem::{RedeemError, redeem},
     revoke::revoke_commit,
     scope::{Noun, Scope},
+    session::SessionRequest,
     token::{LONGEST, TokenRequest, parse as parse_token},
     user::UserRequest,
 };
@@ -54,6 +56,8 @@ pub enum Request {
     Connector(ConnectorRequest),
     /// About one-time credentials.
     Token(TokenRequest),
+    /// About people signed in.
+    Session(SessionRequest),
     /// About everything a file lists.
     Import(Box<ImportRequest>),
 }
@@ -97,7 +101,7 @@ pub struct Context<'a> {
     pub random: &'a dyn Fn() -> [u8; 32],
     /// Seals the key of a person.
     pub seal: &'a dyn Fn(&UserId, &[u8; 32]) -> String,
-    /// Whether who asks may read this.
+    /// Whether who asks may do this; mostly whether they may read it.
     pub may_see: &'a dyn Fn(&Scope) -> bool,
 }
 
@@ -143,6 +147,7 @@ pub fn scope(view: &View, request: &Request) -> Scope {
         Request::Device(request) => device::scope(view, request),
         Request::Connector(request) => connector::scope(view, request),
         Request::Token(request) => token::scope(view, request),
+        Request::Session(request) => session::scope(view, request),
         Request::Import(request) => import::scope(request),
     }
 }
@@ -156,6 +161,7 @@ pub fn plan(view: &View, request: &Request, context: &Context<'_>) -> Result<Pla
         Request::Device(request) => device::plan(request, draft, context),
         Request::Connector(request) => connector::plan(request, draft, context),
         Request::Token(request) => token::plan(request, draft, context),
+        Request::Session(request) => session::plan(request, draft, context),
         Request::Import(request) => import::plan(request, draft, context),
     }
 }

@@ -20,6 +20,8 @@ pub enum Noun {
     Connector,
     /// One-time credentials.
     Token,
+    /// People signed in.
+    Session,
     /// Everything a file lists.
     Import,
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Noun {
             Self::Device => "device",
             Self::Connector => "connector",
             Self::Token => "token",
+            Self::Session => "session",
             Self::Import => "import",
         })
     }

@@ -170,6 +170,6 @@ impl fmt::Debug for Client {
 #[async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        Ok(timeout(LIMIT, outbound::exchange(&self.tls, request, ANSWER)).await??)
+        Ok(timeout(LIMIT, outbound::exchange(&self.tls, None, request, ANSWER)).await??)
     }
 }

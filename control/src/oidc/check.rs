@@ -112,10 +112,9 @@ impl fmt::Display for Report {
         for uri in &self.register.post_logout_redirect_uris {
             writeln!(f, "  post-logout redirect URI  {uri}")?;
         }
-        if let Some(uri) = &self.register.backchannel_logout_uri {
-            writeln!(f, "  back-channel logout URI   {uri}")?;
-        }
-        Ok(())
+        let uri = self.register.backchannel_logout_uri.as_deref();
+        let uri = uri.unwrap_or("none: there is no [join] section, so it cannot end sessions here by itself");
+        writeln!(f, "  back-channel logout URI   {uri}")
     }
 }
 
@@ -238,9 +237,13 @@ fn signing_out(report: &mut Report, discovery: &Discovery) {
             "tell people to sign out at the provider too",
         ),
     }
-    match discovery.offers.backchannel_logout_supported {
-        Some(true) => report.ok("signing out at the provider is told to us: offered"),
-        Some(false) | None => report.warn(
+    match (discovery.offers.backchannel_logout_supported, &report.register.backchannel_logout_uri) {
+        (Some(true), Some(_)) => report.ok("signing out at the provider is told to us: offered"),
+        (Some(true), None) => report.warn(
+            "signing out at the provider is told to us: offered, but no address of ours can be told",
+            "configure [join]: then sessions end when the provider ends them, else at their next refresh",
+        ),
+        (Some(false) | None, _) => report.warn(
             "signing out at the provider is told to us: not offered (backchannel_logout_supported)",
             "it shows at the next refresh of the session",
         ),

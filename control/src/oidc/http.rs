@@ -1,7 +1,8 @@
 //! The one way out to a provider: https only, no redirect followed, 1 MiB and 10 s at most for an answer.
-//! Whom it trusts is said once, when it is made: the system's roots, or exactly the CA that was given.
+//! Said once, when it is made: whom it trusts, the system's roots or exactly the CA that was given; and which
+//! names are dialled where, past the resolver.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use ::http::{
     Request, Uri,
@@ -9,11 +10,11 @@ use ::http::{
 };
 use bytes::Bytes;
 use openidconnect::{HttpRequest, HttpResponse};
-use protocol::{config::Secret, id::ProviderId};
-use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
+use protocol::config::Secret;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 
-use super::spec::SpecError;
+use super::spec::{ProviderSpec, SpecError};
 use crate::outbound::{self, OutboundError};
 
 /// For one request, from the name to the last byte.
@@ -64,14 +65,15 @@ pub enum HttpError {
 /// The client for one provider.
 pub(super) struct Http {
     tls: Arc<ClientConfig>,
+    dial: BTreeMap<String, SocketAddr>,
 }
 
 impl Http {
-    /// For `id`, trusting `ca`, or the system's roots.
-    pub fn new(id: &ProviderId, ca: Option<&[CertificateDer<'static>]>) -> Result<Self, SpecError> {
-        let failed = |why: String| SpecError::Roots { id: id.clone(), why };
-        let certificates = match ca {
-            Some(ca) => ca.to_vec(),
+    /// As the operator says.
+    pub fn new(spec: &ProviderSpec) -> Result<Self, SpecError> {
+        let failed = |why: String| SpecError::Roots { id: spec.id.clone(), why };
+        let certificates = match &spec.ca {
+            Some(ca) => ca.clone(),
             None => rustls_native_certs::load_native_certs().map_err(|error| failed(error.to_string()))?,
         };
         let mut roots = RootCertStore::empty();
@@ -82,7 +84,8 @@ impl Http {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.map_err(|error| failed(error.to_string()))?;
-        Ok(Self { tls: Arc::new(config.with_root_certificates(roots).with_no_client_auth()) })
+        let tls = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+        Ok(Self { tls, dial: spec.dial.clone() })
     }
 
     /// Sends one request.
@@ -91,7 +94,8 @@ impl Http {
         if request.uri().scheme_str() != Some("https") {
             return Err(HttpError::Insecure(place));
         }
-        let exchange = outbound::exchange(&self.tls, request.map(Bytes::from), ANSWER);
+        let at = request.uri().host().and_then(|host| self.dial.get(&host.to_ascii_lowercase())).copied();
+        let exchange = outbound::exchange(&self.tls, at, request.map(Bytes::from), ANSWER);
         match timeout(DEADLINE, exchange).await {
             Ok(Ok(response)) => Ok(response.map(Vec::from)),
             Ok(Err(error)) => Err(told(place, &error)),

@@ -49,7 +49,7 @@ pub enum LogoutError {
     Other(&'static str),
     /// Its header says so.
     #[error(
-        "a logout token was refused: its type is {0:?}, not logout+jwt. Keycloak, Okta, Auth0 and Ping set it by themselves; others have a setting \"explicit typing\" for back-channel logout"
+        "a logout token was refused: its type is {0:?}, not logout+jwt, as OpenID Connect Back-Channel Logout 1.0 recommends: look for a setting of the provider that types its logout tokens"
     )]
     Kind(String),
     /// Its keys are not to be had.

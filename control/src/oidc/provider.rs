@@ -90,7 +90,7 @@ impl Provider {
         if spec.skew > LONGEST_SKEW {
             return Err(SpecError::Skew(spec.id));
         }
-        let http = Http::new(&spec.id, spec.ca.as_deref())?;
+        let http = Http::new(&spec)?;
         let (known, turn) = (ArcSwapOption::empty(), Semaphore::new(1));
         Ok(Self { spec, issuer, http, known, turn, asked: Mutex::default() })
     }

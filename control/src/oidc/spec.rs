@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -59,6 +60,8 @@ pub struct ProviderSpec {
     pub skew: Duration,
     /// Whom to trust for its certificate; the system's roots if absent.
     pub ca: Option<Vec<CertificateDer<'static>>>,
+    /// Where its names are dialled, lower case; what the system resolves for all others.
+    pub dial: BTreeMap<String, SocketAddr>,
 }
 
 /// What a provider may say of groups.
@@ -106,6 +109,7 @@ impl ProviderSpec {
             id_claim: IdClaim::Sub,
             skew: Duration::from_secs(60),
             ca: None,
+            dial: BTreeMap::new(),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{Plan, draft, end, known, planned};
 use crate::{
     directory::View,
     object::{Body, Logout, Session, session::Suspended},
+    revoked::Revoked,
 };
 
 /// Which sessions.
@@ -79,6 +80,8 @@ pub fn suspended(view: &View, device: &DeviceId, why: &str, now: Timestamp) -> O
     }
     session.suspended = Some(Suspended { at: now, why: why.to_owned() });
     draft.put(&session);
+    // Whatever becomes of the commit.
+    draft.takes_away(Revoked::Session { session: id, device: device.clone() });
     Some(planned(draft))
 }
 

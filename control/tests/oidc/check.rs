@@ -78,6 +78,15 @@ async fn what_is_missing_is_found_and_each_has_a_remedy() {
 }
 
 #[tokio::test]
+async fn who_cannot_be_told_of_a_sign_out_is_told_so() {
+    let world = World::new().await;
+    world.fake.answer(DISCOVERY, Answer::json(&discovery(&world.fake.issuer)).with("date", DATE));
+    let report = world.provider.check(Addresses::default(), at(NOW)).await;
+    assert_eq!(found(&report, "signing out at the provider").next(), Some(Verdict::Warning), "{report}");
+    assert!(report.to_string().contains("back-channel logout URI   none"), "{report}");
+}
+
+#[tokio::test]
 async fn clocks_are_compared() {
     let world = World::new().await;
     for (date, verdict) in [

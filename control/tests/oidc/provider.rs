@@ -17,6 +17,9 @@ use tokio_rustls::TlsAcceptor;
 
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
 
+/// A name that no resolver knows; its certificate is good for it.
+pub const ELSEWHERE: &str = "idp.corp.example";
+
 /// What it answers at a path.
 #[derive(Clone)]
 pub struct Answer {
@@ -68,7 +71,7 @@ impl Answer {
 impl Fake {
     /// Listens on loopback, for as long as the test's runtime lives.
     pub async fn start() -> Self {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost", ELSEWHERE].map(str::to_owned)).unwrap();
         let certificate = made.cert.der().clone();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,5 +1,7 @@
 //! What a provider, or who stands in for it, may answer: nothing of it is followed or taken in without a bound.
 
+use std::{collections::BTreeMap, net::SocketAddr};
+
 use control::oidc::{
     Begin, Fault, HttpError, Provider, ProviderError, ProviderSpec, Returned, SignInError, SpecError,
 };
@@ -7,7 +9,7 @@ use protocol::config::Secret;
 use serde_json::json;
 
 use crate::{
-    provider::{Answer, DISCOVERY},
+    provider::{Answer, DISCOVERY, ELSEWHERE},
     world::{NOW, REDIRECT, World, at, discovery, with},
 };
 
@@ -37,6 +39,27 @@ fn what_is_no_https_issuer_is_no_provider() {
     assert!(matches!(Provider::new(skewed), Err(SpecError::Skew(_))));
     let nobody = ProviderSpec { ca: Some(vec![]), ..spec };
     assert!(matches!(Provider::new(nobody), Err(SpecError::Roots { .. })));
+}
+
+/// Split DNS: the certificate is still that of the name.
+#[tokio::test]
+async fn a_name_is_dialled_where_the_operator_says() {
+    let issuer = format!("https://{ELSEWHERE}");
+    let world = World::new().await;
+    let port: u16 = world.fake.issuer.rsplit(':').next().unwrap().parse().unwrap();
+    world.fake.answer(DISCOVERY, Answer::json(&discovery(&issuer)));
+    let mut spec = ProviderSpec { issuer: issuer.clone(), ..world.provider.spec().clone() };
+    spec.dial = BTreeMap::from([(ELSEWHERE.to_owned(), SocketAddr::from(([127, 0, 0, 1], port)))]);
+    let begin = Begin { redirect_uri: REDIRECT.to_owned(), ..Begin::default() };
+    let begun = Provider::new(spec.clone()).unwrap().begin(begin.clone(), at(NOW)).await.unwrap();
+    assert!(begun.url.starts_with(&format!("{issuer}/authorize?")), "{}", begun.url);
+    spec.issuer = "https://other.corp.example".to_owned();
+    spec.dial = BTreeMap::from([("other.corp.example".to_owned(), SocketAddr::from(([127, 0, 0, 1], port)))]);
+    let untrusted = Provider::new(spec).unwrap().begin(begin, at(NOW)).await;
+    assert!(
+        matches!(untrusted, Err(SignInError::Provider(ProviderError::Http(HttpError::Untrusted { .. })))),
+        "{untrusted:?}"
+    );
 }
 
 #[tokio::test]

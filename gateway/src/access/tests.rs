@@ -2,11 +2,12 @@
 
 use control::{
     directory::View,
+    object::{self, Body, Kind},
     store::{Boot, Lease, Loaded, Meta, Object, Op, Revision},
 };
 
 use super::*;
-use crate::testing::{Company, DIRECTORY, connect, ip};
+use crate::testing::{Company, DIRECTORY, connect, ip, session};
 
 const RESOURCES: &str = r#"
 [[app]]
@@ -192,7 +193,7 @@ fn an_app_that_moves_takes_no_old_connection_along() {
 fn a_lookup_that_finds_nothing_denies() {
     let resources = format!("{RESOURCES}\n[[site]]\nname = \"fra\"\n");
     let dev = r#"@id("dev") permit (principal in Doorward::Group::"corp/dev", action, resource);"#;
-    let company = Company::new(&resources, dev);
+    let company = Company::signing_in(&resources, dev);
     let files = company.files();
     let objects: Vec<_> = company.fill(&files.config).ops.into_iter().map(object).collect();
     let asks = |objects: Vec<Object>, lease: Lease, closed: &[&str]| {
@@ -221,7 +222,86 @@ fn a_lookup_that_finds_nothing_denies() {
         }
     }
     needed.sort();
-    assert_eq!(needed, ["device laptop", "group corp/dev", "user corp/alice"]);
+    assert_eq!(needed, ["device laptop", "group corp/dev", "session s-laptop", "user corp/alice"]);
+}
+
+/// What is asked by a store whose session of the laptop is `change`d.
+fn with_session(
+    company: &Company,
+    question: &Question,
+    change: impl FnOnce(&mut object::Session),
+) -> Verdict {
+    let files = company.files();
+    let mut session = session("laptop", "corp/alice");
+    change(&mut session);
+    let others = company.fill(&files.config).ops.into_iter().filter(|op| op.id().kind != Kind::Session);
+    let objects = others.chain([session.put()]).map(object).collect();
+    let meta = Meta { store: "test".into(), epoch: 1, revision: Revision(1), closed: Vec::new() };
+    let view = View::new(&Loaded { meta, objects }, []);
+    let (config, engine) = (files.config.clone(), files.policies.engine().clone());
+    let snapshot = Snapshot::new(1, config, engine, view.directory().clone(), Lease::alone());
+    check(&snapshot, question, Timestamp::from_millis(1000))
+}
+
+#[test]
+fn only_the_owners_session_of_a_known_provider_lets_in_and_only_while_it_lasts() {
+    let company = Company::signing_in(RESOURCES, EVERYTHING);
+    let at = Timestamp::from_millis;
+    let Verdict::Allow(allowed) = with_session(&company, &desk(), |it| it.expires = at(2000)) else {
+        panic!("denied")
+    };
+    assert_eq!(allowed.until, Some(at(2000)), "it ends with the session");
+    let denied = |change: &dyn Fn(&mut object::Session)| match with_session(&company, &desk(), change) {
+        Verdict::Allow(allowed) => panic!("allowed: {allowed:?}"),
+        Verdict::Deny(denied) => {
+            assert_eq!(denied.way_in, Some(WayIn::SignIn), "{denied}");
+            assert_eq!(denied.user.as_ref().map(UserId::as_str), Some("corp/alice"));
+            denied.reasons
+        }
+    };
+    assert_eq!(denied(&|it| it.expires = at(1000)), [DenyReason::SessionOver]);
+    let suspended = object::session::Suspended { at: at(0), why: "two places".to_owned() };
+    assert_eq!(denied(&|it| it.suspended = Some(suspended.clone())), [DenyReason::SessionSuspended]);
+    let nobodys: [&dyn Fn(&mut object::Session); 3] =
+        [&|it| it.user = "corp/bob".parse().unwrap(), &|it| it.provider = "gone".parse().unwrap(), &|it| {
+            it.device = "phone".parse().unwrap()
+        }];
+    for change in nobodys {
+        assert_eq!(denied(change), [DenyReason::NotSignedIn]);
+    }
+}
+
+/// Nothing opens because a session ends, and nobody is told so.
+#[test]
+fn a_denial_does_not_promise_to_end_with_the_session() {
+    let company = Company::signing_in(RESOURCES, "");
+    match with_session(&company, &desk(), |it| it.expires = Timestamp::from_millis(2000)) {
+        Verdict::Deny(denied) => assert_eq!(denied.until, None, "{denied}"),
+        Verdict::Allow(allowed) => panic!("allowed: {allowed:?}"),
+    }
+}
+
+#[test]
+fn without_a_session_a_device_reaches_what_policies_say_only_if_that_is_written_out() {
+    let company = Company::new(RESOURCES, EVERYTHING);
+    assert!(matches!(check_now(&company, &desk()), Verdict::Allow(_)));
+    let guarded = r#"@id("in") forbid (principal, action in Doorward::Action::"access", resource)
+unless { context has session };"#;
+    let company = Company::new(RESOURCES, &[EVERYTHING, guarded].concat());
+    let Verdict::Deny(denied) = check_now(&company, &desk()) else { panic!("allowed") };
+    assert_eq!(denied.way_in, Some(WayIn::SignIn), "who signs in gets in");
+}
+
+#[test]
+fn a_step_up_is_offered_where_it_helps() {
+    let fresh = r#"@id("fresh") @step_up("acr=mfa") permit (principal, action, resource)
+when { context has session && context.session has acr && context.session.acr == "mfa" };"#;
+    let company = Company::signing_in(RESOURCES, fresh);
+    let Verdict::Deny(denied) = with_session(&company, &desk(), |_| {}) else { panic!("allowed") };
+    let asked = StepUp { max_age: None, acr: Some("mfa".to_owned()) };
+    assert_eq!(denied.way_in, Some(WayIn::StepUp(asked)));
+    let strong = with_session(&company, &desk(), |it| it.acr = Some("mfa".to_owned()));
+    assert!(matches!(strong, Verdict::Allow(_)));
 }
 
 fn object(op: Op) -> Object {

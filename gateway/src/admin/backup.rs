@@ -67,7 +67,18 @@ impl Admin {
         write: bool,
         verb: &str,
     ) -> Result<Vec<PolicyId>, String> {
-        let reasons = match self.may(operator, on, write, verb, None) {
+        self.permits_on(operator, on, write, (verb, None)).await
+    }
+
+    /// The same of something that has a name.
+    pub(super) async fn permits_on(
+        &self,
+        operator: &Operator,
+        on: AdminKind,
+        write: bool,
+        (verb, object): (&str, Option<&str>),
+    ) -> Result<Vec<PolicyId>, String> {
+        let reasons = match self.may(operator, on, write, verb, object) {
             Ok(policies) => return Ok(policies),
             Err(reasons) => reasons,
         };

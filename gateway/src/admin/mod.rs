@@ -9,6 +9,7 @@ mod durable;
 mod import;
 mod key;
 mod operator;
+mod provider;
 pub mod request;
 mod restore;
 mod rights;
@@ -41,6 +42,7 @@ use crate::{
     config::{Part, Tunnel},
     device_config,
     live::Live,
+    sessions::Providers,
     snapshot::Snapshot,
     truth::Reloader,
 };
@@ -74,6 +76,8 @@ pub struct Parts {
     pub audit_key: PublicKey,
     /// Revocations ahead of the store.
     pub durable: Durable,
+    /// Who signs people in.
+    pub providers: Providers,
     /// One backup, restore or rotation of keys at a time.
     pub alone: Semaphore,
 }
@@ -137,6 +141,7 @@ impl Admin {
                 self.with_config(answer)
             }
             AdminRequest::Audit(request) => self.audit(&operator, request).await,
+            AdminRequest::Provider(request) => self.provider(&operator, request).await,
             AdminRequest::Backup { file } => self.backup(&operator, file).await,
             AdminRequest::Restore(RestoreRequest::From { file, yes }) => {
                 self.restore(&operator, file, yes).await
@@ -350,7 +355,11 @@ impl Admin {
                 address: String::new(),
             })
         });
-        let named = scope.object.clone().filter(|_| scope.on != Noun::User).unwrap_or_default();
+        // A person is named by their random id alone, also where it is all their sessions that end.
+        let is_owner = |object: &String| scope.owner.as_ref().is_some_and(|owner| owner.as_str() == object);
+        let is_person =
+            |object: &String| scope.on == Noun::User || (scope.on == Noun::Session && is_owner(object));
+        let named = scope.object.clone().filter(|object| !is_person(object)).unwrap_or_default();
         log::Entry::Admin(Box::new(log::Admin {
             id: random_id(),
             actor: log::Operator { uid: operator.uid, name: operator.name.clone() },
@@ -434,6 +443,7 @@ fn erased(request: &Request) -> Option<&UserId> {
         | Request::Device(_)
         | Request::Connector(_)
         | Request::Token(_)
+        | Request::Session(_)
         | Request::Import(_) => None,
     }
 }

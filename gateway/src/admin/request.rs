@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use protocol::id::{DeviceId, UserId};
+use protocol::id::{DeviceId, ProviderId, UserId};
 use serde::{Deserialize, Serialize};
 
 /// What an administrator asks for; the answer is a [`control::admin::Answer`].
@@ -19,6 +19,8 @@ pub enum AdminRequest {
     },
     /// About the audit log.
     Audit(AuditRequest),
+    /// About who signs people in.
+    Provider(ProviderRequest),
     /// Keep everything in a file, while running.
     Backup {
         /// Which; absolute, and not there yet.
@@ -71,6 +73,21 @@ pub enum AuditRequest {
     Explain {
         /// The id on the page, or in the log.
         id: String,
+    },
+}
+
+/// About who signs people in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ProviderRequest {
+    /// Which there are, and what is wrong with them.
+    List,
+    /// Look one over.
+    Check {
+        /// The name or the issuer of one of the configuration, or the issuer of one that is none yet.
+        provider: String,
+        /// What one that is none yet is to be called.
+        name: Option<ProviderId>,
     },
 }
 

@@ -55,6 +55,7 @@ fn kind(noun: Noun) -> AdminKind {
         Noun::Device => AdminKind::Device,
         Noun::Connector => AdminKind::Connector,
         Noun::Token => AdminKind::Token,
+        Noun::Session => AdminKind::Session,
         Noun::Import => AdminKind::Store,
     }
 }

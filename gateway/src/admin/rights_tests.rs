@@ -3,7 +3,7 @@
 
 use control::{
     admin::Request,
-    object::{Body, Connector, Rest},
+    object::{Body, Connector, Rest, Session},
     store::{self, Commit, Engine, Lease, Store, sqlite::Sqlite},
 };
 use serde_json::{Value, json};
@@ -56,6 +56,8 @@ struct World {
     _company: Company,
     admin: Admin,
     store: Store,
+    /// How many there are in the beginning.
+    objects: usize,
 }
 
 impl World {
@@ -80,7 +82,12 @@ impl World {
             disabled: None,
             rest: Rest::new(),
         };
-        kept.store.commit(Commit { ops: vec![connector.put()], ..Commit::default() }).await.expect("kept");
+        let ops = vec![
+            connector.put(),
+            session("5e55b0b", "corp/bob", "phone").put(),
+            session("5e55a11ce", "corp/alice", "laptop").put(),
+        ];
+        kept.store.commit(Commit { ops, ..Commit::default() }).await.expect("kept");
         let known = kept.view().directory().meta().clone();
         kept.take(store::news(kept.store.engine(), &known).await.expect("read").0);
         kept.take_touched();
@@ -113,9 +120,11 @@ impl World {
             books,
             audit_key,
             durable: durable.unwrap(),
+            providers: Providers::default(),
             alone: Semaphore::new(1),
         });
-        Self { _company: company, admin, store: held.store }
+        let objects = held.store.engine().load().await.expect("read").objects.len();
+        Self { _company: company, admin, store: held.store, objects }
     }
 
     /// Mia of this Unix group asks.
@@ -127,11 +136,19 @@ impl World {
     }
 }
 
+fn session(id: &str, user: &str, device: &str) -> Session {
+    let body = json!({
+        "id": id, "user": user, "device": device, "provider": "corp", "subject": "x",
+        "at": now(), "expires": now().plus(std::time::Duration::from_secs(3600)), "refreshed": now(),
+    });
+    serde_json::from_value(body).expect("a session")
+}
+
 const KEY: &str = "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=";
 const PIN: &str = "sha256:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 /// Every request that names something, about these things.
-fn requests([user, group, device, connector]: [&str; 4]) -> Vec<Value> {
+fn requests([user, group, device, connector, session]: [&str; 5]) -> Vec<Value> {
     let keep = "keep";
     let user_requests = [
         json!({ "show": { "user": user } }),
@@ -171,12 +188,21 @@ fn requests([user, group, device, connector]: [&str; 4]) -> Vec<Value> {
         json!({ "token": { "site": "fra", "name": connector, "seconds": 60 } }),
     ];
     let token_requests = [json!({ "revoke": { "token": "0123456789abcdef" } })];
-    let all: [(&str, &[Value]); 5] = [
+    let session_requests = [
+        json!({ "list": { "user": user, "device": null } }),
+        json!({ "list": { "user": null, "device": device } }),
+        json!({ "show": { "session": session } }),
+        json!({ "end": { "session": session } }),
+        json!({ "end-on": { "device": device } }),
+        json!({ "end-of": { "user": user } }),
+    ];
+    let all: [(&str, &[Value]); 6] = [
         ("user", &user_requests),
         ("group", &group_requests),
         ("device", &device_requests),
         ("connector", &connector_requests),
         ("token", &token_requests),
+        ("session", &session_requests),
     ];
     all.iter().flat_map(|(noun, verbs)| verbs.iter().map(move |verb| json!({ *noun: verb }))).collect()
 }
@@ -185,7 +211,13 @@ fn requests([user, group, device, connector]: [&str; 4]) -> Vec<Value> {
 async fn an_operator_touches_nothing_out_of_scope_and_is_not_told_whether_it_exists() {
     let world = World::new().await;
     let before = world.store.engine().load().await.unwrap();
-    let names = [("corp/bob", "corp/xxx"), ("corp/ops", "corp/yyy"), ("phone", "ghost"), ("fra-1", "fra-9")];
+    let names = [
+        ("corp/bob", "corp/xxx"),
+        ("corp/ops", "corp/yyy"),
+        ("phone", "ghost"),
+        ("fra-1", "fra-9"),
+        ("5e55b0b", "5e55000"),
+    ];
     let [theirs, nobodys] = [names.map(|(name, _)| name), names.map(|(_, name)| name)];
     for (theirs, nobodys) in requests(theirs).iter().zip(&requests(nobodys)) {
         let said = world.asks("helpdesk", theirs).await.expect_err("it is not Alice's");
@@ -197,6 +229,31 @@ async fn an_operator_touches_nothing_out_of_scope_and_is_not_told_whether_it_exi
     assert_eq!((after.meta.revision, after.objects), (before.meta.revision, before.objects));
 }
 
+/// Whoever may end Alice's sessions cannot end everybody's, nor look at what is no one person's.
+#[tokio::test]
+async fn what_concerns_everybody_is_not_for_who_may_administer_one() {
+    let world = World::new().await;
+    for request in
+        [json!({ "session": "end-all" }), json!({ "session": { "list": { "user": null, "device": null } } })]
+    {
+        let why = world.asks("helpdesk", &request).await.expect_err("no owner is named");
+        assert!(why.contains("owner is missing"), "{why}");
+    }
+    let provider = |request: Value| {
+        let request = serde_json::from_value(json!({ "provider": request })).expect("a request");
+        let groups = ["helpdesk".to_owned()].into();
+        let mia = Operator { name: "mia".to_owned(), uid: 1000, groups, root: false };
+        world.admin.serve(mia, request)
+    };
+    let why = provider(json!("list")).await.expect_err("no owner is named");
+    assert!(why.contains("owner is missing"), "{why}");
+    let check = |name: &str| provider(json!({ "check": { "provider": name, "name": null } }));
+    let why = check("https://169.254.169.254").await.expect_err("nobody is asked for them");
+    assert!(why.contains("owner is missing"), "{why}");
+    assert_eq!(check("corp").await.expect_err("nor told what there is"), why);
+    assert_eq!(world.store.engine().load().await.unwrap().objects.len(), world.objects);
+}
+
 /// What is in scope is there, so that the test above proves something.
 #[tokio::test]
 async fn an_operator_sees_and_does_what_is_in_scope() {
@@ -206,10 +263,16 @@ async fn an_operator_sees_and_does_what_is_in_scope() {
         let listed = world.asks("helpdesk", &json!({ noun: { "show": { noun: seen[0] } } })).await;
         assert_eq!(listed.expect("it is Alice's").data["id"], seen[0]);
     }
+    let on_laptop = json!({ "session": { "list": { "user": null, "device": "laptop" } } });
+    let listed = world.asks("helpdesk", &on_laptop).await.expect("it is Alice's");
+    assert_eq!(listed.data[0]["id"], "5e55a11ce");
     world
         .asks("helpdesk", &json!({ "device": { "disable": { "device": "laptop", "why": null } } }))
         .await
         .unwrap();
+    let of_alice = json!({ "session": { "list": { "user": "corp/alice", "device": null } } });
+    // It ended with the device.
+    assert_eq!(world.asks("helpdesk", &of_alice).await.expect("it is Alice's").data, json!([]));
     let why = world.asks("helpdesk", &json!({ "device": "list" })).await.expect_err("no owner is named");
     assert!(why.contains("owner is missing"), "{why}");
 }

@@ -38,8 +38,8 @@ pub enum AppKind {
     Http(HttpSpec),
     /// Each connection is decided.
     Tcp(TcpSpec),
-    /// A provider's own name: TLS to it goes through as it is, before anybody has signed in.
-    Through(Host),
+    /// A provider's own name: TLS to it goes through as it is, before anybody has signed in. Where it is dialled.
+    Through(Target),
 }
 
 /// An HTTP app.

@@ -22,6 +22,11 @@ impl Door {
     pub fn origin(&self) -> String {
         format!("https://{}", self.name)
     }
+
+    /// Where a provider sends people back to when they have signed out.
+    pub fn signed_out(&self) -> String {
+        format!("{}/signed-out", self.origin())
+    }
 }
 
 pub(super) fn read(s: &mut Section<'_>, dns: Option<&Dns>, apps: &[Arc<AppSpec>]) -> Option<Door> {

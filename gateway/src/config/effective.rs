@@ -44,7 +44,8 @@ impl Toml {
 
 /// Rust escapes quotes and backslashes as TOML does; it differs for control characters, which only a
 /// path can hold.
-fn quoted(value: impl Display) -> String {
+/// As a text in TOML.
+pub(super) fn quoted(value: impl Display) -> String {
     format!("{:?}", value.to_string())
 }
 
@@ -129,6 +130,12 @@ fn provider(out: &mut Toml, provider: &Provider) {
     out.texts("through_tunnel", provider.through_tunnel.iter().flat_map(names));
     if let Some(app) = provider.through_tunnel.first() {
         out.text("site", &app.facts.site);
+    }
+    if !spec.dial.is_empty() {
+        out.section("[provider.dial]");
+        for (name, place) in &spec.dial {
+            out.text(&quoted(name), place);
+        }
     }
     if !spec.authorize.is_empty() {
         out.section("[provider.authorize]");

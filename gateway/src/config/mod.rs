@@ -18,6 +18,7 @@ mod health;
 mod join;
 mod key_file;
 mod local;
+mod newcomer;
 mod policy;
 mod provider;
 mod session;
@@ -50,6 +51,7 @@ pub use self::{
     gateway::{Gateway, MAX_SHARDS, Namespace},
     health::Health,
     join::Join,
+    newcomer::{newcomer, section},
     policy::Policies,
     provider::Provider,
     session::Session,
@@ -199,7 +201,7 @@ fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Option<Config> {
         let reason = format!("no certificate is for {name}, the portal: nobody can open it");
         warnings.push(s.at("tls", reason));
     }
-    let join = join::read(s, dns.as_ref());
+    let join = join::read(s, dns.as_ref(), &tls, warnings);
     let through = providers.iter().flat_map(|provider| provider.through_tunnel.iter().cloned());
     let apps: Vec<_> = apps.into_iter().chain(through).collect();
     let subnets = subnet::read(

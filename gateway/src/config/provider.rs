@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
 };
@@ -13,11 +14,16 @@ use policy::facts::App;
 use protocol::{
     config::{Mistake, Section},
     id::{AppId, GroupId, ProviderId, SiteId},
-    target::Host,
+    target::{Host, Target},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::{AppKind, AppSpec, key_file, site::Sites, text::DnsName, unique::Unique};
+use super::{
+    AppKind, AppSpec, key_file,
+    site::Sites,
+    text::{DnsName, Socket},
+    unique::Unique,
+};
 
 /// One `[[provider]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +39,10 @@ pub struct Provider {
 }
 
 /// What is asked for beside `openid`, unless it is said.
-const SCOPES: [&str; 3] = ["email", "profile", "offline_access"];
+pub(super) const SCOPES: [&str; 3] = ["email", "profile", "offline_access"];
 const ID_CLAIMS: [(&str, IdClaim); 2] = [("sub", IdClaim::Sub), ("oid", IdClaim::Oid)];
+/// Microsoft's provider.
+const ENTRA: &str = "https://login.microsoftonline.com/";
 /// The port on which a provider's own names are reached.
 const HTTPS: u16 = 443;
 
@@ -71,7 +79,8 @@ fn read_one(
     let usual = ProviderSpec::new(id.clone()?, issuer?, client_id?);
     let skew = s.duration_or("skew", usual.skew);
     let ca = s.optional_path("ca").and_then(|file| roots(s, &file));
-    let through_tunnel = through_tunnel(s, &usual.id, sites);
+    let dial = s.optional_section("dial", |s| Some(dial(s))).unwrap_or_default();
+    let through_tunnel = through_tunnel(s, &usual.id, &dial, sites);
     let spec = ProviderSpec {
         client_secret,
         scopes: if s.has("scopes") { scopes } else { SCOPES.map(str::to_owned).to_vec() },
@@ -81,10 +90,15 @@ fn read_one(
         id_claim,
         skew,
         ca,
+        dial,
         ..usual
     };
     if let Err(error) = control::oidc::Provider::new(spec.clone()) {
         s.mistake(key_of(&error), error.to_string());
+    }
+    if spec.issuer.starts_with(ENTRA) && !spec.domains.is_empty() {
+        let reason = "Entra does not say that it verified an e-mail address (email_verified): none is taken over, and those that were typed in are forgotten";
+        warnings.push(s.at("domains", reason));
     }
     let label = label.unwrap_or_else(|| spec.id.to_string());
     Some(Provider { spec, label, secret_file, through_tunnel })
@@ -159,8 +173,26 @@ fn roots(s: &mut Section<'_>, file: &std::path::Path) -> Option<Vec<CertificateD
     }
 }
 
+/// Where names of the provider's are, for who need not ask a resolver: split DNS, or none.
+fn dial(s: &mut Section<'_>) -> BTreeMap<String, SocketAddr> {
+    let mut places = BTreeMap::new();
+    for key in s.keys() {
+        let place: Option<Socket> = s.text(&key);
+        match key.parse::<DnsName>() {
+            Ok(name) => places.extend(place.map(|place| (name.0, place.0))),
+            Err(error) => s.mistake(&key, error),
+        }
+    }
+    places
+}
+
 /// Each name is an app of its own kind, so that it has an address in the tunnel and a name there.
-fn through_tunnel(s: &mut Section<'_>, provider: &ProviderId, sites: &Sites) -> Vec<Arc<AppSpec>> {
+fn through_tunnel(
+    s: &mut Section<'_>,
+    provider: &ProviderId,
+    dial: &BTreeMap<String, SocketAddr>,
+    sites: &Sites,
+) -> Vec<Arc<AppSpec>> {
     let names: Vec<DnsName> = s.texts_or_empty("through_tunnel");
     if names.is_empty() {
         if s.has("site") {
@@ -169,13 +201,17 @@ fn through_tunnel(s: &mut Section<'_>, provider: &ProviderId, sites: &Sites) -> 
         return Vec::new();
     }
     let Some(site) = sites.take(s) else { return Vec::new() };
-    let numbered = names.into_iter().enumerate();
-    numbered.filter_map(|(n, name)| passed_through(provider, n, name.0, &site)).map(Arc::new).collect()
+    let placed = names.into_iter().enumerate().filter_map(|(n, DnsName(name))| {
+        let target = match dial.get(&name) {
+            Some(place) => Target { host: Host::Ip(place.ip()), port: place.port() },
+            None => Target { host: name.parse().ok()?, port: HTTPS },
+        };
+        Some(passed_through(format!("provider-{provider}-{n}").parse().ok()?, name, target, &site))
+    });
+    placed.map(Arc::new).collect()
 }
 
-fn passed_through(provider: &ProviderId, n: usize, host: String, site: &SiteId) -> Option<AppSpec> {
-    let id: AppId = format!("provider-{provider}-{n}").parse().ok()?;
-    let target: Host = host.parse().ok()?;
+fn passed_through(id: AppId, host: String, target: Target, site: &SiteId) -> AppSpec {
     let facts = App {
         id,
         site: site.clone(),
@@ -185,5 +221,5 @@ fn passed_through(provider: &ProviderId, n: usize, host: String, site: &SiteId) 
         tags: BTreeMap::new(),
     };
     let (facts, hosts, ports) = (Arc::new(facts), vec![host], vec![HTTPS]);
-    Some(AppSpec { facts, hosts, ports, kind: AppKind::Through(target), address: None })
+    AppSpec { facts, hosts, ports, kind: AppKind::Through(target), address: None }
 }

@@ -25,7 +25,12 @@ impl Default for Tls {
 impl Tls {
     /// Whether there is a certificate for `name`, in lower case.
     pub(super) fn covers(&self, name: &str) -> bool {
-        self.built_in || self.certificates.iter().any(|certificate| certificate.covers(name))
+        self.built_in || self.in_files(name)
+    }
+
+    /// Whether there is one in files.
+    pub(super) fn in_files(&self, name: &str) -> bool {
+        self.certificates.iter().any(|certificate| certificate.covers(name))
     }
 }
 

@@ -6,7 +6,6 @@
 mod answer;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod rate;
 mod rebinding;
 mod relay;
 mod tcp;

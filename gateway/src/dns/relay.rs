@@ -18,10 +18,10 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::{
     DnsView,
     answer::refuse,
-    rate::Rates,
     rebinding,
     upstream::{Asking, Replied},
 };
+use crate::rate::{Allowance, Rates};
 
 /// Stub resolvers give up after 5 s; two tries of this fit well inside, and inside 2 s.
 const TRY: Duration = Duration::from_millis(900);
@@ -30,11 +30,13 @@ const TRIES: usize = 2;
 const _: () = assert!(TRY.as_millis() * TRIES as u128 <= 2000, "a failure is told within two seconds");
 /// Questions under way at once; each holds one socket.
 const UNDER_WAY: usize = 512;
+/// A browser opening a full session asks some tens of names.
+const ALLOWANCE: Allowance = Allowance { burst: 200.0, per_second: 50.0, remembered: 100_000 };
 
 /// Asks resolvers.
 #[derive(Debug)]
 pub struct Relay {
-    rates: Mutex<Rates>,
+    rates: Mutex<Rates<DeviceId>>,
     under_way: Semaphore,
     relayed: AtomicU64,
     limited: AtomicU64,
@@ -68,7 +70,7 @@ pub(super) enum Over {
 impl Default for Relay {
     fn default() -> Self {
         Self {
-            rates: Mutex::default(),
+            rates: Mutex::new(Rates::new(ALLOWANCE)),
             under_way: Semaphore::new(UNDER_WAY),
             relayed: AtomicU64::new(0),
             limited: AtomicU64::new(0),

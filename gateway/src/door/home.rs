@@ -1,7 +1,7 @@
 //! The portal's first page: who I am here, what I can open, what is open, why the last thing was refused.
 //! Always true: an app of which the person is no candidate is not named; nothing here changes anything.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 
 use axum::{Extension, extract::State, response::Response};
 use control::object::Session;
@@ -12,10 +12,11 @@ use super::{Door, Visitor, html, standing::place, words};
 use crate::{
     access::{self, Ask, Denied, DenyReason, NotIn, Question, ResourceId, Verdict, WayIn},
     admin::now,
-    config::{AppKind, AppSpec},
+    config::{AppKind, AppSpec, Provider},
     http::{obstacles, section},
-    page::{document, escape},
+    page::{card, document, escape, header},
     snapshot::Snapshot,
+    when,
 };
 
 pub(super) async fn home(State(door): State<Door>, Extension(visitor): Extension<Visitor>) -> Response {
@@ -27,17 +28,12 @@ pub(super) async fn home(State(door): State<Door>, Extension(visitor): Extension
     let owner = &device.facts.owner;
     let session = access::session(&snapshot, &visitor.device, owner, at);
     let here = Here { door: &door, snapshot: &snapshot, visitor: &visitor, owner, at };
-    let head = format!(
-        "<header><p><strong>{}</strong><span>{}</span></p></header>",
-        escape(snapshot.config().dns.zones.first().map_or("Doorward", String::as_str)),
-        escape(device.name.as_str())
-    );
-    let main = match session {
-        Ok(_) => here.signed_in(),
-        Err(why) => here.signed_out(why),
-    };
-    let title = if here.is_in() { "Your apps" } else { "Sign in" };
-    html(document(title, &head, &main))
+    let company = snapshot.config().dns.zones.first().map_or("Doorward", String::as_str);
+    let head = header(company, device.name.as_str());
+    html(match session {
+        Ok(_) => document("Your apps", &head, &here.signed_in()),
+        Err(why) => card("Sign in", &head, &here.sign_in(why), &here.signed_out()),
+    })
 }
 
 /// What a page is made of.
@@ -50,86 +46,83 @@ struct Here<'a> {
 }
 
 impl Here<'_> {
-    fn is_in(&self) -> bool {
-        access::session(self.snapshot, &self.visitor.device, self.owner, self.at).is_ok()
-    }
-
     fn signed_in(&self) -> String {
         let session = self.snapshot.directory().session(&self.visitor.device);
         let who = session.map_or_else(String::new, |session| self.who(session));
-        let out = "<form method=\"post\" action=\"/sign-out\"><button class=\"plain\">Sign out</button></form> \
-<form method=\"post\" action=\"/sign-out\"><input type=\"hidden\" name=\"everywhere\" value=\"1\">\
-<button class=\"plain\">Sign out everywhere</button></form>";
-        format!(
-            "{who}<div class=\"buttons\">{out}</div>{}{}{}{}",
-            self.apps(),
-            self.refused(),
-            self.open(),
-            self.elsewhere()
-        )
+        let (apps, refused, open, elsewhere) = (self.apps(), self.refused(), self.open(), self.elsewhere());
+        format!("{who}{apps}{refused}{open}{elsewhere}")
     }
 
     fn who(&self, session: &Session) -> String {
         let person = self.snapshot.user(&session.user);
         let name = person.and_then(|person| person.name.clone()).unwrap_or_else(|| session.user.to_string());
         let mail = person.and_then(|person| person.facts.email.clone());
-        let mail =
-            mail.map_or_else(String::new, |mail| format!(" <span class=\"quiet\">{}</span>", escape(&mail)));
+        let mail = mail.map_or_else(String::new, |mail| format!(", {}", escape(&mail)));
+        let (until, left) =
+            (when::marked(session.expires, self.at), when::long(self.at.until(session.expires)));
         format!(
-            "<p>You are <strong>{}</strong>{mail}, signed in until {}.</p>",
+            "<div class=\"who\"><div><h1>Your apps</h1><p><strong>{}</strong>{mail}</p>\
+<p class=\"quiet\">Signed in until {until}, another {left}</p></div>\
+<form method=\"post\" action=\"/sign-out\"><button class=\"plain\">Sign out</button></form></div>",
             escape(&name),
-            words::until(session.expires, self.at)
         )
     }
 
-    fn signed_out(&self, why: NotIn) -> String {
+    /// Why nobody is signed in, and what leads in.
+    fn sign_in(&self, why: NotIn) -> String {
         let why = match why {
             NotIn::Over => "<p>Your session on this device is over.</p>".to_owned(),
             NotIn::Suspended => {
                 let denied = Denied::because(DenyReason::SessionSuspended);
                 obstacles(&denied).iter().map(section).collect()
             }
-            NotIn::Nobody => "<p>You are not signed in on this device.</p>".to_owned(),
+            NotIn::Nobody => "<p>Nobody is signed in on this device.</p>".to_owned(),
         };
         let providers = &self.snapshot.config().providers;
-        let buttons: String = providers
-            .iter()
-            .map(|provider| {
-                let label = format!("Sign in with {}", provider.label);
-                words::button(&format!("/sign-in?provider={}", provider.spec.id), &label)
-            })
-            .collect();
-        let buttons = if providers.is_empty() {
-            "<p>This gateway has no identity provider: nobody can sign in. Tell those who run it.</p>"
-                .to_owned()
-        } else {
-            format!("<div class=\"buttons\">{buttons}</div>")
+        if providers.is_empty() {
+            return format!(
+                "{why}<p>This gateway has no identity provider: nobody can sign in. Tell those who run it.</p>"
+            );
+        }
+        let button = |provider: &Provider| {
+            let label = format!("Sign in with {}", provider.label);
+            words::button(&format!("/sign-in?provider={}", provider.spec.id), &label)
         };
-        let trust = if self.door.root().is_some() {
-            "<p class=\"quiet\">Does your browser warn about internal pages? \
-<a href=\"/certificate\">Trust your company’s certificates</a>.</p>"
-        } else {
-            ""
-        };
-        let open = if self.snapshot.config().session.required { String::new() } else { self.apps() };
-        format!("{why}{buttons}{trust}{open}{}{}", self.refused(), self.elsewhere())
+        let buttons: String = providers.iter().map(button).collect();
+        format!("{why}<div class=\"buttons\">{buttons}</div>{}", self.trust())
+    }
+
+    fn trust(&self) -> &'static str {
+        if self.door.root().is_none() {
+            return "";
+        }
+        "<p class=\"quiet\">Does your browser warn about your company’s pages? \
+<a href=\"/certificate\">Install its certificate</a>.</p>"
+    }
+
+    /// What there is to say to who has not signed in.
+    fn signed_out(&self) -> String {
+        let required = self.snapshot.config().session.required;
+        let apps = if required { String::new() } else { format!("<h2>Your apps</h2>{}", self.apps()) };
+        format!("{apps}{}{}", self.refused(), self.elsewhere())
     }
 
     /// What can be opened now, and what could be.
     fn apps(&self) -> String {
-        let mut rows = String::new();
+        let (mut now, mut later) = (String::new(), String::new());
         for app in &self.snapshot.config().apps {
             let Some(question) = self.question(app) else { continue };
-            let row = match access::check(self.snapshot, &question, self.at) {
-                Verdict::Allow(allowed) => Some(self.can_open(app, allowed.until)),
-                Verdict::Deny(denied) => self.could_open(app, &denied),
-            };
-            rows.extend(row);
+            match access::check(self.snapshot, &question, self.at) {
+                Verdict::Allow(allowed) => now.push_str(&self.can_open(app, allowed.until)),
+                Verdict::Deny(denied) => later.extend(could_open(app, &denied)),
+            }
         }
-        if rows.is_empty() {
-            return "<p>No rule gives you access to an app. Ask your administrators.</p>".to_owned();
+        if now.is_empty() && later.is_empty() {
+            return "<div class=\"card\"><p>There is no app for you yet.</p>\
+<p class=\"quiet\">If you expected one, ask your administrators for access.</p></div>"
+                .to_owned();
         }
-        format!("<ul class=\"rows\">{rows}</ul>")
+        format!("<ul class=\"rows\">{now}{later}</ul>")
     }
 
     fn question(&self, app: &AppSpec) -> Option<Question> {
@@ -159,24 +152,11 @@ impl Here<'_> {
         let ends = self.snapshot.directory().session(&self.visitor.device).map(|session| session.expires);
         // That everything ends with the session is said once.
         let until = until.filter(|until| Some(*until) != ends);
-        let until = until.map_or_else(String::new, |until| format!("until {}", words::until(until, self.at)));
-        format!("<li>{}<small>{until}</small></li>", named(app, true))
+        row(&named(app, true), &until.map_or_else(String::new, |until| self.until(until)))
     }
 
-    /// Only what the person is a candidate for is named.
-    fn could_open(&self, app: &AppSpec, denied: &Denied) -> Option<String> {
-        let candidate = denied.reasons.iter().any(|reason| {
-            matches!(reason, DenyReason::Policy(Reason::NotMet { .. } | Reason::Forbidden { .. }))
-        });
-        let helps = match &denied.way_in {
-            Some(WayIn::StepUp(_)) => "opens after you have signed in once more",
-            Some(WayIn::SignIn) => "opens after you have signed in",
-            None if candidate => "not now",
-            None => return None,
-        };
-        let why = obstacles(denied).into_iter().next().map(|obstacle| obstacle.text).unwrap_or_default();
-        let leads = denied.way_in.is_some();
-        Some(format!("<li>{}<small>{helps}: {}</small></li>", named(app, leads), escape(&why)))
+    fn until(&self, until: Timestamp) -> String {
+        format!("<small>until {}</small>", when::marked(until, self.at))
     }
 
     fn refused(&self) -> String {
@@ -185,25 +165,31 @@ impl Here<'_> {
         };
         let sections: String = obstacles(&refused.denied).iter().map(section).collect();
         format!(
-            "<h2>What was refused last</h2><p class=\"quiet\">{}, {}</p>{sections}",
+            "<h2>What was refused last</h2><div class=\"card\"><p><strong>{}</strong> \
+<span class=\"quiet\">{}</span></p>{sections}</div>",
             escape(&refused.to),
-            words::clock(refused.at)
+            when::ago(refused.at, self.at)
         )
     }
 
+    /// Each place once, however many connections lead there.
     fn open(&self) -> String {
-        let mut rows = String::new();
+        let mut places: BTreeMap<String, (usize, Option<Timestamp>)> = BTreeMap::new();
         for open in self.door.0.parts.live.open_of(&self.visitor.device) {
-            let until = match open.until {
-                Some(until) => format!("until {}", words::until(until, self.at)),
-                None => String::new(),
-            };
-            let place = escape(&place(self.snapshot, &open));
-            let _ = write!(rows, "<li><span>{place}</span><small>{until}</small></li>");
+            let (count, until) = places.entry(place(self.snapshot, &open)).or_default();
+            *count += 1;
+            *until = (*until).into_iter().chain(open.until).min();
         }
-        if rows.is_empty() {
+        if places.is_empty() {
             return String::new();
         }
+        let shown = |(place, (count, until)): (&String, &(usize, Option<Timestamp>))| {
+            let times =
+                if *count > 1 { format!(" <small>{count} connections</small>") } else { String::new() };
+            let until = until.map_or_else(String::new, |until| self.until(until));
+            row(&format!("<span>{}{times}</span>", escape(place)), &until)
+        };
+        let rows: String = places.iter().map(shown).collect();
         format!("<h2>Open now</h2><ul class=\"rows\">{rows}</ul>")
     }
 
@@ -219,19 +205,47 @@ impl Here<'_> {
         if rows.is_empty() {
             return String::new();
         }
-        format!("<h2>Signed in elsewhere</h2><ul class=\"rows\">{rows}</ul>")
+        format!(
+            "<h2>Your other devices</h2><ul class=\"rows\">{rows}</ul><div class=\"buttons\">\
+<form method=\"post\" action=\"/sign-out\"><input type=\"hidden\" name=\"everywhere\" value=\"1\">\
+<button class=\"plain\">Sign out everywhere</button></form></div>"
+        )
     }
 
     fn other(&self, session: &Session) -> String {
         let device = escape(session.device.as_str());
-        format!(
-            "<li><span>{device}<br><small>since {}, until {}</small></span>\
-<form method=\"post\" action=\"/sign-out\"><input type=\"hidden\" name=\"device\" value=\"{device}\">\
-<button class=\"plain\">Sign out there</button></form></li>",
-            words::clock(session.at),
-            words::until(session.expires, self.at)
+        let (since, until) = (when::ago(session.at, self.at), when::marked(session.expires, self.at));
+        row(
+            &format!("<span>{device}<small>signed in {since}, until {until}</small></span>"),
+            &format!(
+                "<form method=\"post\" action=\"/sign-out\">\
+<input type=\"hidden\" name=\"device\" value=\"{device}\">\
+<button class=\"plain\" aria-label=\"Sign out on {device}\">Sign out</button></form>"
+            ),
         )
     }
+}
+
+/// Of a list: what it is about, and what there is to say or do.
+fn row(about: &str, more: &str) -> String {
+    format!("<li>{about}{more}</li>")
+}
+
+/// Only what the person is a candidate for is named.
+fn could_open(app: &AppSpec, denied: &Denied) -> Option<String> {
+    let candidate = denied
+        .reasons
+        .iter()
+        .any(|reason| matches!(reason, DenyReason::Policy(Reason::NotMet { .. } | Reason::Forbidden { .. })));
+    let helps = match &denied.way_in {
+        Some(WayIn::StepUp(_)) => "sign in once more",
+        Some(WayIn::SignIn) => "sign in first",
+        None if candidate => "closed now",
+        None => return None,
+    };
+    let why = obstacles(denied).into_iter().next().map(|obstacle| obstacle.text).unwrap_or_default();
+    let name = format!("<span>{}<small>{}</small></span>", named(app, denied.way_in.is_some()), escape(&why));
+    Some(row(&name, &format!("<small>{helps}</small>")))
 }
 
 /// Its name, which leads there if there is a page.
@@ -239,7 +253,8 @@ fn named(app: &AppSpec, leads: bool) -> String {
     let host = app.hosts.first().map_or_else(|| app.facts.id.to_string(), Clone::clone);
     let AppKind::Http(http) = &app.kind else {
         let ports: Vec<String> = app.ports.iter().map(u16::to_string).collect();
-        return format!("<span>{} <small>port {}</small></span>", escape(&host), ports.join(", "));
+        let word = if ports.len() == 1 { "port" } else { "ports" };
+        return format!("<span>{}<small>{word} {}</small></span>", escape(&host), ports.join(", "));
     };
     let (scheme, usual) = if http.tls { ("https", 443) } else { ("http", 80) };
     let port =

@@ -6,26 +6,26 @@
 mod back;
 mod captive;
 mod cookie;
-mod followed;
 mod home;
 mod parts;
 mod renewal;
 mod sign_in;
 mod sign_out;
 mod standing;
+#[cfg(test)]
+pub(crate) mod tests;
 mod trust;
 mod words;
 
 use std::{net::SocketAddr, time::Duration};
 
 use axum::{
-    Extension, Router,
+    Extension,
     body::Body,
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Redirect, Response},
-    routing::{get, post},
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -33,11 +33,13 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use protocol::id::DeviceId;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
 pub use self::{
     captive::lead_to_the_door,
-    followed::Followed,
     parts::{Door, Parts},
     renewal::Renewals,
     sign_in::{Way, way_in},
@@ -45,12 +47,15 @@ pub use self::{
 use crate::{
     http::{Asked, guard},
     page,
+    routes::{Route, router},
 };
 
 /// Forms here hold a word or two.
 const LARGEST_BODY: usize = 4096;
 /// How long a request head may take.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a request may take: longer than any wait for news or for a provider.
+const LONGEST: Duration = Duration::from_secs(60);
 /// A connection's requests under way at once (HTTP/2).
 const STREAMS: u32 = 32;
 
@@ -71,9 +76,12 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let routes = if visitor.secure { self.secure_routes() } else { self.plain_routes() };
+        let routes = if visitor.secure {
+            router(secure_routes()).fallback(nothing)
+        } else {
+            router(plain_routes()).fallback(to_https)
+        };
         let routes = routes
-            .fallback(|| async { (StatusCode::NOT_FOUND, words::nothing_here()).into_response() })
             .layer(middleware::from_fn_with_state(self.clone(), admit))
             .layer(Extension(visitor))
             .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -84,29 +92,32 @@ impl Door {
         // A visitor who goes away has seen enough.
         let _ = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await;
     }
+}
 
-    fn secure_routes(&self) -> Router<Self> {
-        Router::new()
-            .route("/", get(home::home))
-            .route("/sign-in", get(sign_in::begin))
-            .route("/callback/{provider}", get(sign_in::finish))
-            .route("/sign-out", post(sign_out::sign_out))
-            .route("/signed-out", get(sign_out::signed_out))
-            .merge(self.both_routes())
-    }
+/// What answers over TLS.
+pub(crate) fn secure_routes() -> Vec<Route<Door>> {
+    let only = [
+        Route::get("/", home::home),
+        Route::get("/sign-in", sign_in::begin),
+        Route::get("/callback/{provider}", sign_in::finish),
+        Route::post("/sign-out", sign_out::sign_out),
+        Route::get("/signed-out", sign_out::signed_out),
+    ];
+    only.into_iter().chain(plain_routes()).collect()
+}
 
-    /// What needs no certificate to be trusted: the tunnel proves and hides it.
-    fn plain_routes(&self) -> Router<Self> {
-        self.both_routes().fallback(to_https)
-    }
+/// What needs no certificate to be trusted: the tunnel proves and hides it.
+pub(crate) fn plain_routes() -> [Route<Door>; 4] {
+    [
+        Route::get("/device", standing::device),
+        Route::get("/certificate", trust::page),
+        Route::get("/ca.pem", trust::pem),
+        Route::get("/ca.cer", trust::der),
+    ]
+}
 
-    fn both_routes(&self) -> Router<Self> {
-        Router::new()
-            .route("/device", get(standing::device))
-            .route("/certificate", get(trust::page))
-            .route("/ca.pem", get(trust::pem))
-            .route("/ca.cer", get(trust::der))
-    }
+async fn nothing() -> Response {
+    (StatusCode::NOT_FOUND, words::nothing_here()).into_response()
 }
 
 /// Everything else is said over TLS.
@@ -121,7 +132,7 @@ async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    if visitor.secure && !door.is_named(&request) {
+    if !door.is_meant(&request, &visitor) {
         return (StatusCode::MISDIRECTED_REQUEST, words::misdirected()).into_response();
     }
     let origin = if visitor.secure { door.origin() } else { format!("http://{}", door.name()) };
@@ -136,11 +147,14 @@ async fn admit(
     if let Err(error) = guard(&asked) {
         return (StatusCode::FORBIDDEN, words::cross_site(error)).into_response();
     }
-    let mut response = next.run(request).await;
+    let Ok(mut response) = timeout(LONGEST, next.run(request)).await else {
+        return StatusCode::REQUEST_TIMEOUT.into_response();
+    };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // Without any referrer our own forms would say no origin either, and be refused like a stranger's.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     if visitor.secure {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }

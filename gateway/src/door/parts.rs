@@ -1,14 +1,14 @@
 //! What the door is made of, and what it is called.
 //! It answers nothing. Always true: names and providers are those of the configuration in force.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::extract::Request;
 use http::header;
 use protocol::id::ProviderId;
 use tokio::sync::Semaphore;
 
-use super::{Followed, Renewals};
+use super::{Renewals, Visitor};
 use crate::{
     authority::{Root, Roots},
     config,
@@ -40,8 +40,6 @@ pub struct Parts {
     pub roots: Roots,
     /// Whose session may be renewed in passing.
     pub renewals: Renewals,
-    /// Which step-ups were followed just now.
-    pub followed: Followed,
 }
 
 #[derive(Debug)]
@@ -82,13 +80,20 @@ impl Door {
         providers.find(|provider| provider.spec.id.as_str() == id).cloned()
     }
 
-    /// Whether a request is for the door by its name.
-    pub(super) fn is_named(&self, request: &Request) -> bool {
+    /// Whether a request is for the door by its name. Without TLS its address will do as well: a page
+    /// whose name was bent to this address asks for its own name (DNS rebinding).
+    pub(super) fn is_meant(&self, request: &Request, visitor: &Visitor) -> bool {
         let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
         let host = host.or_else(|| Some(request.headers().get(header::HOST)?.to_str().ok()?.to_owned()));
         let Some(host) = host else { return false };
-        let name = host.strip_suffix(":443").unwrap_or(&host).to_ascii_lowercase();
-        name.strip_suffix('.').unwrap_or(&name) == self.name()
+        let port = if visitor.secure { ":443" } else { ":80" };
+        let name = host.strip_suffix(port).unwrap_or(&host).to_ascii_lowercase();
+        let snapshot = self.snapshot();
+        let tunnel = &snapshot.config().tunnel;
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let ours = [IpAddr::V4(tunnel.gateway_v4()), IpAddr::V6(tunnel.gateway_v6())];
+        name.strip_suffix('.').unwrap_or(&name) == snapshot.config().door.name
+            || !visitor.secure && address.is_ok_and(|address| ours.contains(&address))
     }
 
     pub(super) fn root(&self) -> Option<Arc<Root>> {

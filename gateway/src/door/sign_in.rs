@@ -20,7 +20,7 @@ use crate::{
     access::WayIn,
     admin::now,
     config::Provider,
-    page::{document, escape},
+    page::{card, escape},
     sessions::{Arrival, NoSession},
     snapshot::Snapshot,
 };
@@ -122,7 +122,7 @@ pub(super) async fn begin(
             let known = session.and_then(|session| Door::provider(&snapshot, session.provider.as_str()));
             match known.filter(|_| way.silent || way.step_up.is_some()) {
                 Some(provider) => Some(provider),
-                None => return html(chooser(several, &way)),
+                None => return html(chooser(several, &way, asked.other.is_some())),
             }
         }
     };
@@ -248,13 +248,16 @@ async fn arrive(
         Err(_) if begun.silent => return go_on(door, &snapshot, visitor, &begun.to),
         Err(error) => return failed(door, visitor, provider, &error, &again),
     };
-    let arrival = Arrival { device: &visitor.device, source: visitor.source.ip(), provider, told };
+    let arrival = Arrival {
+        device: &visitor.device,
+        source: visitor.source.ip(),
+        provider,
+        told,
+        silent: begun.silent,
+    };
     match door.0.parts.sessions.sign_in(arrival).await {
         Ok(()) => {
-            door.0.parts.renewals.succeeded(&visitor.device);
-            if let Some(step_up) = way.step_up {
-                door.0.parts.followed.note(&visitor.device, step_up);
-            }
+            door.0.parts.renewals.succeeded(&visitor.device, way.step_up.as_ref());
             tracing::info!(target: "session", device = %visitor.device, provider = %provider.spec.id, "signed in");
             let to = back(&door.snapshot(), &begun.to).unwrap_or_else(|| format!("{origin}/"));
             Redirect::to(&to).into_response()
@@ -341,16 +344,18 @@ fn refused_page(why: &str, way: &Way, origin: &str) -> String {
     )
 }
 
-fn chooser(providers: &[Provider], way: &Way) -> String {
+fn chooser(providers: &[Provider], way: &Way, other: bool) -> String {
+    let other = if other { "&other=1" } else { "" };
     let buttons: String = providers
         .iter()
         .map(|provider| {
-            let address = format!("{}&provider={}", way.address(""), encoded(provider.spec.id.as_str()));
+            let provider_id = encoded(provider.spec.id.as_str());
+            let address = format!("{}&provider={provider_id}{other}", way.address(""));
             words::button(&address, &provider.label)
         })
         .collect();
     let main = format!("<p>{}</p><div class=\"buttons\">{buttons}</div>", escape("Where is your account?"));
-    document("Sign in", "", &main)
+    card("Sign in", "", &main, "")
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(super) async fn sign_out(
         return Redirect::to("/").into_response();
     }
     let provider = here.and_then(|session| Door::provider(&snapshot, session.provider.as_str()));
-    let back = format!("{}/signed-out", snapshot.config().door.origin());
+    let back = snapshot.config().door.signed_out();
     let client = provider.as_ref().and_then(|provider| door.0.parts.sessions.providers.of(provider));
     let elsewhere = match client {
         Some(client) => client.end_session_url(&back, &random_id(), now()).await,

@@ -11,7 +11,7 @@ use axum::{
 use super::{Door, Given, Visitor, html, html_with, words};
 use crate::{
     authority::Root,
-    page::{document, escape},
+    page::{card, escape},
 };
 
 pub(super) async fn pem((State(door), _): Given) -> Response {
@@ -51,37 +51,47 @@ pub(super) async fn page(State(door): State<Door>, Extension(_): Extension<Visit
     }
 }
 
-/// Where each system keeps what it trusts.
-const SYSTEMS: [(&str, &str, &str); 6] = [
+/// Where each system keeps what it trusts: what it is called, what to do, and a command that does it.
+const SYSTEMS: [(&str, &str, &str); 8] = [
     (
         "macOS",
-        "Download the certificate, open it, add it to the login keychain, then set it to “Always Trust” for SSL; or:",
+        "Open the downloaded certificate and add it to the login keychain. There, open it once more and set it to “Always Trust” for SSL. Or, in a terminal:",
         "sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain doorward-ca.cer",
     ),
     (
         "Windows",
-        "Open the certificate, Install, Local Machine, “Trusted Root Certification Authorities”; or, as administrator:",
+        "Open the downloaded certificate and choose Install, Local Machine, “Trusted Root Certification Authorities”. Or, as administrator:",
         "certutil -addstore -f ROOT doorward-ca.cer",
     ),
     (
+        "iPhone, iPad",
+        "Open http://DOOR/ca.cer in Safari. In Settings, choose Profile Downloaded and install it. Then, in General, About, Certificate Trust Settings, switch it on.",
+        "",
+    ),
+    (
+        "Android",
+        "Open http://DOOR/ca.cer. In Settings, Security, choose Install a certificate, CA certificate, and pick the downloaded file.",
+        "",
+    ),
+    (
+        "Firefox",
+        "It keeps a list of its own on some systems. In Settings, search for Certificates, then View Certificates, Authorities, Import.",
+        "",
+    ),
+    (
+        "Chrome and Chromium on Linux",
+        "They keep a list of their own; certutil is in the package libnss3-tools.",
+        "certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n doorward -i doorward-ca.pem",
+    ),
+    (
         "Debian, Ubuntu",
-        "For command-line programs:",
+        "For programs of the command line, with the PEM file:",
         "sudo install -m 644 doorward-ca.pem /usr/local/share/ca-certificates/doorward-ca.crt && sudo update-ca-certificates",
     ),
     (
         "Fedora, RHEL",
-        "For command-line programs:",
+        "For programs of the command line, with the PEM file:",
         "sudo install -m 644 doorward-ca.pem /etc/pki/ca-trust/source/anchors/doorward-ca.pem && sudo update-ca-trust",
-    ),
-    (
-        "Chrome, Chromium on Linux",
-        "They keep a list of their own (package libnss3-tools):",
-        "certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n doorward -i doorward-ca.pem",
-    ),
-    (
-        "iOS, Android",
-        "Open http://DOOR/ca.cer on the device. iOS: Settings, Profile Downloaded, Install; then General, About, Certificate Trust Settings, switch it on. Android: Settings, Security, Install a certificate, CA certificate.",
-        "",
     ),
 ];
 
@@ -90,24 +100,27 @@ fn help(root: &Root, zones: &[String], origin: &str) -> String {
     let systems: String = SYSTEMS
         .iter()
         .map(|(system, text, command)| {
-            let text = text.replace("DOOR", name);
+            let text = escape(&text.replace("DOOR", name));
             let command =
                 if command.is_empty() { String::new() } else { format!("<pre>{}</pre>", escape(command)) };
-            format!("<h2>{system}</h2><p>{}</p>{command}", escape(&text))
+            format!("<details><summary>{system}</summary><p>{text}</p>{command}</details>")
         })
         .collect();
     let zones =
         zones.iter().map(|zone| format!("<code>{}</code>", escape(zone))).collect::<Vec<_>>().join(", ");
-    let main = format!(
-        "<p>Your company’s internal pages have certificates of its own authority. Your device shows a warning until it trusts that. The authority can sign for names under {zones} only; other sites are none of its business.</p>\
-<div class=\"buttons\">{}{}</div>\
-<dl><dt>SHA-256</dt><dd><code>{}</code></dd></dl>{systems}\
-<p>Firefox: Settings, Certificates, View Certificates, Authorities, Import.</p>\
-<p>Then <a href=\"{}\">open the portal</a>.</p>",
+    let inside = format!(
+        "<p>Your company’s own pages have certificates that it issues itself. Until this device trusts it, your browser warns about them.</p>\
+<p class=\"quiet\">It can vouch for names under {zones} only: what you do elsewhere stays out of its reach.</p>\
+<div class=\"buttons\">{}<a href=\"/ca.pem\">As a PEM file</a></div>\
+<dl><dt>SHA-256</dt><dd><code>{}</code></dd></dl>",
         words::button("/ca.cer", "Download the certificate"),
-        words::button("/ca.pem", "The same as PEM"),
-        escape(&root.fingerprint),
-        escape(&format!("{origin}/"))
+        // It may be folded between two bytes.
+        escape(&root.fingerprint).replace(':', ":<wbr>"),
     );
-    document("Trust your company’s certificates", "", &main)
+    let below = format!(
+        "<h2>How to install it</h2><div class=\"rows\">{systems}</div>\
+<div class=\"buttons\">{}</div>",
+        words::button(&format!("{origin}/"), "Done? Open the portal")
+    );
+    card("Trust your company’s certificates", "", &inside, &below)
 }

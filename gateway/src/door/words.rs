@@ -1,23 +1,21 @@
 //! What the door says when something is not as expected: plain words, whose matter it is, what helps.
 //! It decides nothing. Always true: nothing of a provider's tokens or inside errors stands in it.
 
-use std::time::Duration;
-
 use axum::response::{Html, IntoResponse};
 use control::oidc::{Fault, SignInError};
-use protocol::time::Timestamp;
 
 use crate::{
     http::CrossSite,
-    page::{document, escape},
+    page::{card, escape},
 };
 
 /// One page with a heading, a text and what helps.
 pub fn message(title: &str, text: &str, remedy: &str, buttons: &str) -> String {
     let remedy =
         if remedy.is_empty() { String::new() } else { format!("<p class=\"quiet\">{}</p>", escape(remedy)) };
-    let main = format!("<p>{}</p>{remedy}<div class=\"buttons\">{buttons}</div>", escape(text));
-    document(title, "", &main)
+    let buttons =
+        if buttons.is_empty() { String::new() } else { format!("<div class=\"buttons\">{buttons}</div>") };
+    card(title, "", &format!("<p>{}</p>{remedy}{buttons}", escape(text)), "")
 }
 
 /// A link that looks like a button.
@@ -58,42 +56,9 @@ pub(super) fn not_begun_here(again: &str) -> String {
     )
 }
 
-/// An instant with how far away it is, as markup.
-pub fn until(at: Timestamp, now: Timestamp) -> String {
-    format!("<time datetime=\"{at}\">{}</time> ({})", clock(at), away(now.until(at)))
-}
-
-/// To the minute: `2026-11-22 17:00 UTC`.
-pub fn clock(at: Timestamp) -> String {
-    let text = at.to_string();
-    let (day, time) = (text.get(..10).unwrap_or_default(), text.get(11..16).unwrap_or_default());
-    format!("{day} {time} UTC")
-}
-
-/// `in 9 h 12 min`.
-pub fn away(span: Duration) -> String {
-    let minutes = span.as_secs().div_ceil(60);
-    match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
-        (0, 0, minutes) => format!("in {minutes} min"),
-        (0, hours, 0) => format!("in {hours} h"),
-        (0, hours, minutes) => format!("in {hours} h {minutes} min"),
-        (days, hours, _) => format!("in {days} d {hours} h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_read_well() {
-        let minutes = |n: u64| away(Duration::from_secs(n * 60));
-        assert_eq!(
-            [minutes(1), minutes(59), minutes(60), minutes(150), minutes(1500)],
-            ["in 1 min", "in 59 min", "in 1 h", "in 2 h 30 min", "in 1 d 1 h"]
-        );
-        assert_eq!(clock(Timestamp::from_millis(1_795_209_300_123)), "2026-11-20 21:15 UTC");
-    }
 
     #[test]
     fn what_came_from_outside_is_escaped() {

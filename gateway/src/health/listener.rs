@@ -13,10 +13,8 @@ use std::{
 };
 
 use axum::{
-    Router,
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -26,7 +24,10 @@ use tokio::{
 };
 
 use super::{Health, metrics};
-use crate::status::Status;
+use crate::{
+    routes::{Route, router},
+    status::Status,
+};
 
 /// Connections open at a time, on all addresses together; a probe and a scraper need one each.
 const CONNECTIONS: usize = 16;
@@ -56,7 +57,7 @@ where
     S: Future<Output = Result<Status, String>> + Send,
 {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let router = router(health.clone(), status);
+    let router = router(routes(health.clone(), status));
     for listener in listeners {
         let door = Door { listener, places: places.clone(), health: health.clone() };
         let router = router.clone();
@@ -64,15 +65,17 @@ where
     }
 }
 
-fn router<F, S>(health: Health, status: F) -> Router
+/// What answers.
+pub(crate) fn routes<F, S>(health: Health, status: F) -> [Route<()>; 3]
 where
     F: Fn() -> S + Clone + Send + Sync + 'static,
     S: Future<Output = Result<Status, String>> + Send,
 {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(move || async move { readiness(&health) }))
-        .route("/metrics", get(move || async move { scraped(status().await) }))
+    [
+        Route::get("/healthz", || async { "ok\n" }),
+        Route::get("/readyz", move || async move { readiness(&health) }),
+        Route::get("/metrics", move || async move { scraped(status().await) }),
+    ]
 }
 
 fn readiness(health: &Health) -> Response {

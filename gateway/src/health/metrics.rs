@@ -4,7 +4,7 @@
 
 use std::fmt::{Display, Write};
 
-use crate::{connectors::ConnectorStatus, dataplane::Load, status::Status};
+use crate::{connectors::ConnectorStatus, dataplane::Load, sessions, status::Status};
 
 /// What the text is.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -51,6 +51,7 @@ pub(super) fn text(status: &Status) -> String {
     gateway(&mut out, status);
     data_plane(&mut out, status);
     refusals(&mut out, status);
+    signed_in(&mut out, &status.sessions);
     connectors(&mut out, &status.connectors);
     out.0
 }
@@ -117,6 +118,19 @@ fn refusals(out: &mut Text, status: &Status) {
         .partition(|(labels, _)| labels.iter().any(|(_, what)| IN_USE.contains(what)));
     out.family("doorward_in_use", "How much of each bounded thing is used, and may be.", used);
     out.family("doorward_limit_hits_total", "What was refused or dropped for a limit.", hit);
+}
+
+fn signed_in(out: &mut Text, sessions: &sessions::Report) {
+    let sessions::Report { active, suspended, over, due, late, asks, providers } = sessions;
+    let state = |(state, count): (&'static str, u64)| (vec![("state", state)], count);
+    let states = [("active", *active), ("suspended", *suspended), ("over", *over)];
+    out.family("doorward_sessions", "People signed in on devices, by whether it counts.", states.map(state));
+    let refresh = "Sessions about which their provider is to be asked; late ones are due as well.";
+    out.family("doorward_sessions_refresh", refresh, [("due", *due), ("late", *late)].map(state));
+    out.one("doorward_sessions_leader", "Whether it is this gateway that asks.", u8::from(*asks));
+    let troubled = |provider: &sessions::ProviderReport| u8::from(provider.trouble.is_some());
+    let each = providers.iter().map(|one| (vec![("provider", one.name.as_str())], troubled(one)));
+    out.family("doorward_provider_trouble", "Whether it failed when it was spoken to last.", each);
 }
 
 fn connectors(out: &mut Text, connectors: &[ConnectorStatus]) {
@@ -192,6 +206,12 @@ mod tests {
             ("doorward_decisions_compared_total{outcome=\"agreed\"}", "9"),
             ("doorward_decisions_compared_total{outcome=\"contradicted\"}", "1"),
             ("doorward_connector_up{site=\"fra\",connector=\"fra-1\"}", "0"),
+            ("doorward_sessions{state=\"active\"}", "3"),
+            ("doorward_sessions{state=\"suspended\"}", "1"),
+            ("doorward_sessions_refresh{state=\"late\"}", "1"),
+            ("doorward_sessions_leader", "1"),
+            ("doorward_provider_trouble{provider=\"corp\"}", "1"),
+            ("doorward_provider_trouble{provider=\"desk\"}", "0"),
             ("doorward_start_time_seconds", "1795262400.5"),
         ] {
             assert!(samples.contains(&expected), "{expected:?} is not in\n{text}");

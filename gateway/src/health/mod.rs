@@ -18,6 +18,8 @@ use std::{
 use protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(crate) use listener::routes;
 pub use listener::{bind, serve};
 
 /// A state in which the gateway does less than it should.

@@ -15,7 +15,7 @@ mod proxy;
 mod refusal;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upstream;
 mod wire;
 

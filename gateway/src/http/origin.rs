@@ -102,6 +102,9 @@ impl Asked<'_> {
         let mut origins = self.headers.get_all(header::ORIGIN).iter();
         match (origins.next().map(HeaderValue::as_bytes), origins.next()) {
             (None, _) => Origin::Silent,
+            // What forms of a page say that sends no referrer (Fetch, "append a request Origin header"). The
+            // browser itself vouches for where such a form stands; that of an opaque origin is cross-site.
+            (Some(b"null"), None) if self.said(&SITE) == Some(b"same-origin") => Origin::Own,
             (Some(origin), None) if origin.eq_ignore_ascii_case(self.own.as_bytes()) => Origin::Own,
             (Some(origin), None) if self.allows(origin) => Origin::Allowed,
             (Some(_), _) => Origin::Foreign,
@@ -166,6 +169,16 @@ mod tests {
         }
         assert_eq!(asked("GET", &[("upgrade", "websocket"), ("origin", OWN)]), Ok(()));
         assert_eq!(asked("GET", &[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")]), Ok(()));
+    }
+
+    /// `Referrer-Policy: no-referrer`, which many frameworks send.
+    #[test]
+    fn a_form_of_an_own_page_without_referrer_passes() {
+        let form = |site| asked("POST", &[("sec-fetch-site", site), ("origin", "null")]);
+        assert_eq!(form("same-origin"), Ok(()));
+        assert_eq!(form("same-site"), Err(CrossSite::Unsafe));
+        assert_eq!(form("none"), Err(CrossSite::Unsafe));
+        assert_eq!(form("cross-site"), Err(CrossSite::NotANavigation));
     }
 
     #[test]

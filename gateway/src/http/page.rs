@@ -8,7 +8,10 @@ use http::{HeaderMap, header};
 use serde_json::json;
 
 use super::refusal::{Obstacle, Refusal};
-use crate::page::{content_security_policy, document, escape};
+use crate::{
+    page::{card, content_security_policy, escape},
+    when,
+};
 
 /// In what form the asker wants to be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +68,14 @@ fn page(refusal: &Refusal, host: &str, request_id: &str) -> String {
     let sections: String = refusal.obstacles().iter().map(section).collect();
     let mut facts = format!("<dt>App</dt><dd><code>{}</code></dd>", escape(host));
     if let Some(until) = refusal.until() {
-        let _ = write!(facts, "<dt>Opens again at</dt><dd><time>{until}</time> (at the earliest)</dd>");
+        let _ = write!(facts, "<dt>Opens again</dt><dd>{} at the earliest</dd>", when::whole(until));
     }
     let _ = write!(facts, "<dt>Request id</dt><dd><code>{}</code></dd>", escape(request_id));
-    let door = refusal.sign_in().map_or_else(String::new, |address| {
-        format!("<div class=\"buttons\"><a class=\"button\" href=\"{}\">Sign in</a></div>", escape(address))
+    let way_in = refusal.sign_in().map_or_else(String::new, |address| {
+        let address = escape(address);
+        format!("<div class=\"buttons\"><a class=\"button\" href=\"{address}\">Sign in</a></div>")
     });
-    document(refusal.title(), "", &format!("{sections}{door}<dl>{facts}</dl>"))
+    card(refusal.title(), "", &format!("{sections}{way_in}<dl>{facts}</dl>"), "")
 }
 
 /// What stands in the way, as markup.
@@ -86,7 +90,7 @@ pub fn section(obstacle: &Obstacle) -> String {
         let _ = write!(out, "<p><strong>What helps:</strong> {}</p>", escape(remedy));
     }
     if let Some(rule) = &obstacle.rule {
-        let _ = write!(out, "<p>Rule <code>{}</code></p>", escape(rule));
+        let _ = write!(out, "<p><small>Rule <code>{}</code></small></p>", escape(rule));
     }
     out + "</section>"
 }
@@ -194,7 +198,7 @@ mod tests {
             "<li>device.disk_encrypted is missing</li>",
             "What helps:</strong> Turn on disk encryption",
             "<code>ops-&lt;b&gt;</code>",
-            "Opens again at</dt><dd><time>2026-11-21T09:55:00.000Z</time>",
+            "Opens again</dt><dd><time datetime=\"2026-11-21T09:55:00.000Z\">21 Nov 2026, 09:55 UTC</time>",
             "<code>r-1</code>",
             "viewport",
             "light dark",

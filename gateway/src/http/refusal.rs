@@ -7,7 +7,7 @@ use protocol::time::Timestamp;
 
 use super::{head::HeadError, origin::CrossSite, path::PathError};
 use crate::{
-    access::{Denied, DenyReason},
+    access::{Denied, DenyReason, WayIn},
     connectors::OpenError,
 };
 
@@ -120,7 +120,10 @@ impl Refusal {
             Self::Method => "This method is not allowed",
             Self::CrossSite(_) => "Another site asked for this",
             Self::Denied(_) => "You cannot open this now",
-            Self::SignIn { .. } => "Sign in to open this",
+            Self::SignIn { denied, .. } => match denied.way_in {
+                Some(WayIn::StepUp(_)) => "Sign in once more to open this",
+                Some(WayIn::SignIn) | None => "Sign in to open this",
+            },
             Self::Renew(_) => "Your session is being renewed",
             Self::Unreachable(_) | Self::BrokeOff | Self::Silent => "The app cannot be reached",
             Self::Full => "The gateway is busy",

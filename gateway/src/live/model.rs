@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use control::{
     directory::{Touched, View},
-    object::{Body, Device, Disabled, Group, User},
+    object::{Body, Device, Disabled, Group, Session, User, session::Suspended},
     store::{Change, Lease, Loaded, Meta, Object, ObjectId, Op, Revision},
 };
 use policy::facts::{Fact, Source};
@@ -55,6 +55,10 @@ const OWN: &str = r#"
 unless { context has device && context.device.owner == principal &&
          context.device has disk_encrypted && context.device.disk_encrypted.value };
 "#;
+const STRONG: &str = r#"
+@id("strong") permit (principal, action in Doorward::Action::"access", resource)
+when { context has session && context.session has acr && context.session.acr == "mfa" };
+"#;
 /// 2190-01-01, when a permit above ends.
 const END: i64 = 6_942_585_600_000;
 
@@ -80,7 +84,7 @@ impl Chance {
 /// The same files with one set of policies after the other.
 fn all_files(company: &Company) -> Vec<Files> {
     company.write("directory.toml", &format!("{DIRECTORY}{BOB}"));
-    let sets = [vec![DEV, OPS], vec![DEV, OPS, OWN], vec![OPS], vec![OWN], vec![DEV]];
+    let sets = [vec![DEV, OPS], vec![DEV, OPS, OWN], vec![OPS], vec![OWN], vec![DEV], vec![STRONG, OPS]];
     let read = |set: &Vec<&str>| {
         company.write_policies(&set.concat());
         company.files()
@@ -210,6 +214,8 @@ impl<'a> Model<'a> {
             self.user(user).put()
         } else if let Ok(device) = Device::read(&id, &body) {
             self.device(device).put()
+        } else if let Ok(session) = Session::read(&id, &body) {
+            self.session(session).put()
         } else if let Ok(group) = Group::read(&id, &body) {
             self.group(group).put()
         } else {
@@ -244,6 +250,17 @@ impl<'a> Model<'a> {
             }
         }
         device
+    }
+
+    fn session(&mut self, mut session: Session) -> Session {
+        let (at, why) = (Timestamp::MIN, String::new());
+        match self.chance.below(4) {
+            0 => session.suspended = session.suspended.xor(Some(Suspended { at, why })),
+            1 => session.expires = Timestamp::from_millis(self.chance.one_of(&[END, END + 1, i64::MAX])),
+            2 => session.user = self.chance.one_of(&["corp/alice", "corp/bob"]).parse().expect("a name"),
+            _ => session.acr = self.chance.one_of(&[None, Some("mfa")]).map(str::to_owned),
+        }
+        session
     }
 
     fn group(&mut self, mut group: Group) -> Group {
@@ -283,7 +300,7 @@ fn allows(verdict: &Verdict) -> bool {
 
 #[test]
 fn what_is_remembered_answers_like_what_is_asked_anew() {
-    let company = Company::new(APPS, "");
+    let company = Company::signing_in(APPS, "");
     let all = all_files(&company);
     let (mut opened, mut cut) = (0, 0);
     for seed in 0..SEEDS {

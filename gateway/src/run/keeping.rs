@@ -101,6 +101,7 @@ pub(super) struct Around<'a> {
 pub(super) struct LookedAfter {
     pub admin: Admin,
     pub sessions: Sessions,
+    pub refresh: Refresh,
     pub roots: Roots,
 }
 
@@ -154,7 +155,8 @@ pub(super) async fn look_after(held: Held, audit: Audit, around: &Around<'_>) ->
     };
     let refresh = Refresh::new(sessions.clone(), around.health.clone());
     tokio::spawn(refresh.clone().run());
-    tokio::spawn(Idle::new(sessions.clone()).run(move || refresh.leads()));
+    let leader = refresh.clone();
+    tokio::spawn(Idle::new(sessions.clone()).run(move || leader.leads()));
     let roots = Roots::default();
     let keeper = Keeper {
         store: store.clone(),
@@ -169,8 +171,18 @@ pub(super) async fn look_after(held: Held, audit: Audit, around: &Around<'_>) ->
         keeper.start().await.map_err(|why| anyhow!("the built-in certificate authority: {why}"))?;
     }
     let (books, audit_key, state) = (audit.books, audit.public, around.config.gateway.state.clone());
-    let alone = Semaphore::new(1);
-    let parts =
-        admin::Parts { gateway, state, store, keys, reloader, live, books, audit_key, durable, alone };
-    Ok(LookedAfter { admin: Admin::new(parts), sessions, roots })
+    let parts = admin::Parts {
+        gateway,
+        state,
+        store,
+        keys,
+        reloader,
+        live,
+        books,
+        audit_key,
+        durable,
+        providers: sessions.providers.clone(),
+        alone: Semaphore::new(1),
+    };
+    Ok(LookedAfter { admin: Admin::new(parts), sessions, refresh, roots })
 }

@@ -94,7 +94,7 @@ impl Idle {
         let idle: Vec<DeviceId> = snapshot
             .directory()
             .sessions()
-            .filter(|session| session.expires > at && self.used(session).plus(limit) <= at)
+            .filter(|session| session.expires > at && self.is_idle(session, limit, at))
             .map(|session| session.device.clone())
             .collect();
         for device in idle {
@@ -116,10 +116,12 @@ impl Idle {
         }
     }
 
-    /// When it was used last, as far as anybody knows: signing in is use.
-    fn used(&self, session: &Session) -> Timestamp {
-        let here = self.sessions.live.last_used(&session.device);
+    /// Whether it was not used for so long, as far as anybody knows: signing in is use.
+    fn is_idle(&self, session: &Session, limit: Duration, at: Timestamp) -> bool {
         let told = self.told.get(session.device.as_str()).copied();
-        here.into_iter().chain(told).fold(session.at, Timestamp::max)
+        let is_old = |used: Timestamp| used.plus(limit) <= at;
+        // What is open now is looked up last: that holds up those who open something.
+        told.into_iter().chain([session.at]).all(is_old)
+            && self.sessions.live.last_used(&session.device).is_none_or(is_old)
     }
 }

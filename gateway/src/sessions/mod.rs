@@ -5,6 +5,7 @@
 mod idle;
 mod providers;
 mod refresh;
+mod report;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -22,7 +23,12 @@ use protocol::{
     time::Timestamp,
 };
 
-pub use self::{idle::Idle, providers::Providers, refresh::Refresh};
+pub use self::{
+    idle::Idle,
+    providers::Providers,
+    refresh::Refresh,
+    report::{Provider as ProviderReport, Report, Trouble},
+};
 use crate::{
     admin::now,
     books::{Keys, place_of_refresh, random_id},
@@ -72,6 +78,8 @@ pub struct Arrival<'a> {
     pub provider: &'a config::Provider,
     /// What it says.
     pub told: SignedIn,
+    /// Whether it was asked not to bother the person: then nothing new was proven.
+    pub silent: bool,
 }
 
 impl Sessions {
@@ -84,7 +92,12 @@ impl Sessions {
         }
         for _ in 0..TRIES {
             let (view, keys) = (self.carrier.reloader.view(), self.keys.load_full());
-            let sign_in = self.sign_in_of(&arrival, &session, &view);
+            let mut sign_in = self.sign_in_of(&arrival, &session, &view);
+            if arrival.silent
+                && let Some(before) = view.directory().session(arrival.device)
+            {
+                keep_what_was_proven(&mut sign_in, before);
+            }
             let plan = match session::signed_in(&view, &sign_in, &authority, now()) {
                 Ok(plan) => plan,
                 Err(refused) => {
@@ -280,6 +293,17 @@ impl Sessions {
     /// The key that opens what is sealed now.
     fn keyring(&self) -> Arc<control::seal::Keyring> {
         ArcSwap::load_full(&self.keys)
+    }
+}
+
+/// A renewal in passing takes nothing away: unless the person has proven anew who they are, what they have
+/// proven before still holds.
+fn keep_what_was_proven(sign_in: &mut SignIn, before: &Session) {
+    let same = sign_in.user == before.user && sign_in.provider == before.provider;
+    if same && sign_in.auth_time <= before.auth_time {
+        sign_in.auth_time = before.auth_time;
+        sign_in.acr.clone_from(&before.acr);
+        sign_in.amr.clone_from(&before.amr);
     }
 }
 

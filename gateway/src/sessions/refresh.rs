@@ -3,7 +3,7 @@
 //! that does not answer is asked ever less often and named as degraded.
 
 use std::{
-    collections::{HashMap, hash_map::DefaultHasher},
+    collections::{BTreeSet, HashMap, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     sync::{
         Arc, Mutex, PoisonError,
@@ -32,11 +32,12 @@ use crate::{
 /// How often it is looked for sessions whose turn it is.
 const LOOK: Duration = Duration::from_secs(1);
 /// Questions to providers under way at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 32;
 /// Whose turn it is, at most, in one look.
-const MOST: usize = 64;
-/// Who asks holds this lease; longer than the longest question, so that nobody asks at the same time.
-const LEASE: Duration = Duration::from_secs(30);
+const MOST: usize = 512;
+/// Who asks holds this lease, and renews it while it does.
+const LEASE: Duration = Duration::from_secs(15);
+const RENEW: Duration = Duration::from_secs(5);
 /// A question of another gateway, or of this one before it was killed, is waited for so long.
 const PATIENCE: Duration = Duration::from_secs(45);
 /// The lease's name.
@@ -49,11 +50,10 @@ const STATE: &str = "provider";
 /// Asks the providers.
 #[derive(Debug, Clone)]
 pub struct Refresh {
-    sessions: Sessions,
+    pub(super) sessions: Sessions,
     health: Health,
     leads: Arc<AtomicBool>,
     waits: Arc<Mutex<HashMap<Arc<str>, Wait>>>,
-    troubles: Arc<Mutex<HashMap<ProviderId, Alarm>>>,
     places: Arc<Semaphore>,
 }
 
@@ -72,7 +72,6 @@ impl Refresh {
             health,
             leads: Arc::default(),
             waits: Arc::default(),
-            troubles: Arc::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
@@ -84,22 +83,31 @@ impl Refresh {
 
     /// Asks for ever.
     pub async fn run(self) {
+        tokio::spawn(self.clone().lead());
+        loop {
+            // With many whose turn it is, there is no rest between two looks.
+            if !self.leads() || self.look().await < MOST {
+                sleep(LOOK).await;
+            }
+        }
+    }
+
+    /// Sees to it that one of the gateways asks.
+    async fn lead(self) {
         loop {
             let engine = self.sessions.carrier.store.engine();
             let held = engine.lease(NAME, &self.sessions.gateway, LEASE).await;
             let leads = matches!(held, Ok(Some(_)));
             self.leads.store(leads, Ordering::Relaxed);
-            if leads {
-                self.look().await;
-            } else {
+            if !leads {
                 self.is_settled(|_| false);
             }
-            sleep(LOOK).await;
+            sleep(RENEW).await;
         }
     }
 
-    /// Asks about those whose turn it is, and waits for the answers: within the lease.
-    async fn look(&self) {
+    /// Asks about those whose turn it is, and waits for the answers; how many they were.
+    async fn look(&self) -> usize {
         let due = self.due();
         let snapshot = self.sessions.live.snapshot();
         let waits = |provider: &ProviderId| {
@@ -107,23 +115,29 @@ impl Refresh {
             sessions.any(|session| session.refresh.is_some() && session.provider == *provider)
         };
         self.is_settled(waits);
-        let mut asking = Vec::with_capacity(due.len());
+        let count = due.len();
+        let mut asking = Vec::with_capacity(count);
         for session in due {
             let this = self.clone();
             asking.push(tokio::spawn(async move {
                 let _place = this.places.acquire().await;
-                this.ask(&session).await;
+                if this.leads() {
+                    this.ask(&session).await;
+                }
             }));
         }
         for one in asking {
             // One that failed is asked about again.
             let _ = one.await;
         }
+        count
     }
 
+    /// Whose turn it is. Of a provider in trouble one session is enough to see whether that is over.
     fn due(&self) -> Vec<Arc<Session>> {
         let snapshot = self.sessions.live.snapshot();
         let (at, every) = (now(), snapshot.config().session.refresh);
+        let failing = |provider: &ProviderId| self.sessions.providers.is_failing(provider);
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         waits.retain(|_, wait| wait.until > at || wait.until.until(at) < every);
         let is_due = |session: &&Arc<Session>| {
@@ -133,7 +147,11 @@ impl Refresh {
                 && session.refreshed.plus(jittered(every, &session.id, session.refreshed)) <= at
                 && waits.get(&session.id).is_none_or(|wait| wait.until <= at)
         };
-        snapshot.directory().sessions().filter(is_due).take(MOST).cloned().collect()
+        let mut probed = BTreeSet::new();
+        let due = snapshot.directory().sessions().filter(is_due);
+        let due =
+            due.filter(|session| !failing(&session.provider) || probed.insert(session.provider.clone()));
+        due.take(MOST).cloned().collect()
     }
 
     async fn ask(&self, session: &Session) {
@@ -250,46 +268,40 @@ impl Refresh {
     }
 
     fn trouble(&self, provider: &ProviderId, alarm: Alarm) {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).insert(provider.clone(), alarm);
+        self.sessions.providers.failed(provider, now(), alarm);
         self.tell();
     }
 
     fn fine(&self, provider: &ProviderId) {
-        let gone = self.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(provider);
-        if gone.is_some() {
+        if self.sessions.providers.answered(provider) {
             self.tell();
         }
     }
 
     /// Forgets the trouble with providers that nobody waits for here: another gateway asks, or no session does.
     fn is_settled(&self, waits: impl Fn(&ProviderId) -> bool) {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = troubles.len();
-        troubles.retain(|provider, _| waits(provider));
-        let fewer = troubles.len() < before;
-        drop(troubles);
-        if fewer {
+        if self.sessions.providers.forgot(waits) {
             self.tell();
         }
     }
 
     fn tell(&self) {
-        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        if troubles.is_empty() {
-            return self.health.clear(STATE);
-        }
-        let mut said: Vec<String> =
-            troubles.iter().map(|(provider, alarm)| format!("{provider}: {}", alarm.text)).collect();
-        said.sort();
-        let cause =
-            format!("sessions cannot be confirmed, and go on until their own end ({})", said.join("; "));
-        let remedy = "`doorward admin provider check NAME` tells what is wrong and what helps";
-        self.health.set(Degraded::new(STATE, cause, remedy));
+        self.sessions.providers.tell_failing(|failing| {
+            if failing.is_empty() {
+                return self.health.clear(STATE);
+            }
+            let said: Vec<String> =
+                failing.iter().map(|(provider, alarm)| format!("{provider}: {}", alarm.text)).collect();
+            let cause =
+                format!("sessions cannot be confirmed, and go on until their own end ({})", said.join("; "));
+            let remedy = "`doorward admin provider check NAME` tells what is wrong and what helps";
+            self.health.set(Degraded::new(STATE, cause, remedy));
+        });
     }
 }
 
 /// Not all at once: a tenth more or less, the same for a session until it was confirmed again.
-fn jittered(every: Duration, session: &str, since: Timestamp) -> Duration {
+pub(super) fn jittered(every: Duration, session: &str, since: Timestamp) -> Duration {
     let mut hasher = DefaultHasher::new();
     (session, since.millis()).hash(&mut hasher);
     let part = u32::try_from(hasher.finish() % 200).unwrap_or(0);

@@ -103,11 +103,23 @@ impl TlsFront {
     /// # Errors
     /// The system gives no randomness for session tickets.
     pub fn new(certificates: Certificates) -> Result<Self, rustls::Error> {
+        Self::speaking(&[H2, HTTP1], certificates)
+    }
+
+    /// The same, for HTTP/1.1 alone.
+    ///
+    /// # Errors
+    /// The system gives no randomness for session tickets.
+    pub fn http1(certificates: Certificates) -> Result<Self, rustls::Error> {
+        Self::speaking(&[HTTP1], certificates)
+    }
+
+    fn speaking(protocols: &[&[u8]], certificates: Certificates) -> Result<Self, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(certificates.clone()));
-        config.alpn_protocols = vec![H2.to_vec(), HTTP1.to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         // A ticket is good for the name it was given for only, and its hello is judged like any other.
         config.ticketer = ring::Ticketer::new()?;
         // 0-RTT can be replayed.

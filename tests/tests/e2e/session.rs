@@ -123,7 +123,7 @@ fn signing_out_everywhere_ends_it_on_every_device() -> Result<()> {
         assert_eq!(person.signs_in(WIKI_PAGE, login)?.status, 200);
     }
     let portal = here.open(DOOR)?;
-    ensure!(portal.body.contains("Signed in elsewhere") && portal.body.contains("tablet"), "{portal:?}");
+    ensure!(portal.body.contains("Your other devices") && portal.body.contains("tablet"), "{portal:?}");
     let (mut one, mut two, mut kept) = (dial(&laptop)?, dial(&tablet)?, dial(&phone)?);
     // The other device first, from here.
     assert_eq!(signs_out(&here, &[("device", "tablet")])?.status, 200);
@@ -223,7 +223,7 @@ fn a_page_that_asks_for_more_leads_to_a_stronger_sign_in() -> Result<()> {
     let led = alice.look(VAULT_PAGE)?;
     ensure!(led.status == 302 && led.location.contains("&acr=mfa"), "{led:?}");
     let portal = alice.open(DOOR)?;
-    ensure!(portal.body.contains("opens after you have signed in once more"), "{portal:?}");
+    ensure!(portal.body.contains("sign in once more"), "{portal:?}");
     let form = alice.open(VAULT_PAGE)?;
     ensure!(form.body.contains("name=\"mfa\" type=\"checkbox\" checked"), "{form:?}");
     let page = alice.fills_in(&form, "alice", &[("mfa", "1")])?;

@@ -133,7 +133,7 @@ fn who_signs_out_at_one_gateway_is_out_at_the_other() -> Result<()> {
     let mut flow = dial(&tablet)?;
     let portal = eventually("A knows of both", || {
         let portal = here.look(DOOR).ok()?;
-        portal.body.contains("Signed in elsewhere").then_some(portal)
+        portal.body.contains("Your other devices").then_some(portal)
     })?;
     ensure!(portal.body.contains("tablet"), "{portal:?}");
     here.asks(&["--data", "everywhere=1", &format!("{DOOR}/sign-out")])?;

@@ -166,6 +166,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("C3", "gateway", "a_stolen_certificate_makes_no_gateway"),
     // An administrator reaches what is another's, or writes over another's change (NetBird GO-2026-5646).
     ("C4", "gateway", "an_operator_touches_nothing_out_of_scope_and_is_not_told_whether_it_exists"),
+    ("C4", "gateway", "what_concerns_everybody_is_not_for_who_may_administer_one"),
+    ("C4", "control", "what_one_may_not_see_is_not_listed_shown_or_ended"),
     ("C4", "gateway", "a_person_joins_a_group_only_by_who_may_put_them_in"),
     ("C4", "tests", "parallel_commands_lose_nothing"),
     // A fresh install has a credential that everybody knows (NetBird CVE-2025-10678).

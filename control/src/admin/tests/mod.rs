@@ -1,6 +1,7 @@
 //! Administration against a store in memory, which decides by the same code as the databases.
 //! Each file has the rules of one thing. Always true: every test ends in a sound store.
 
+mod endings;
 mod import;
 mod random;
 mod rules;

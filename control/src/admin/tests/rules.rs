@@ -217,6 +217,8 @@ fn requests_survive_the_socket() {
         device_add_at("x", "corp/a", 3, Some([100, 64, 0, 2]), true),
         group_set("corp/g", &["corp/h"]),
         Request::Token(TokenRequest::List),
+        Request::Session(SessionRequest::List { user: None, device: Some("x".parse().unwrap()) }),
+        Request::Session(SessionRequest::EndAll),
         device("x", |device| DeviceRequest::Posture {
             device,
             change: PostureChange { managed: Edit::Clear, ..Default::default() },

@@ -14,7 +14,7 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn authority(groups: Speaks) -> Authority {
+pub(super) fn authority(groups: Speaks) -> Authority {
     let mapped = ["corp/mapped"].map(|group| group.parse().unwrap()).into();
     Authority { provider: "corp".parse().unwrap(), email: true, groups, mapped }
 }
@@ -24,7 +24,7 @@ fn claims(groups: &[&str]) -> Claims {
     Claims { email: Some("a@corp.example".to_owned()), name: Some("A".to_owned()), groups }
 }
 
-fn sign_in(user: &str, session: &str, world: &World) -> SignIn {
+pub(super) fn sign_in(user: &str, session: &str, world: &World) -> SignIn {
     SignIn {
         session: session.into(),
         device: "laptop".parse().unwrap(),
@@ -54,20 +54,20 @@ impl World {
         refreshed(&self.view, "s1", (question, answered), &authority(Speaks::All), self.now)
     }
 
-    fn carries_out(&mut self, plan: crate::session::Plan) -> Vec<Revoked> {
+    pub(super) fn carries_out(&mut self, plan: crate::session::Plan) -> Vec<Revoked> {
         if let Some(commit) = plan.commit {
             self.commit(commit).expect("it is kept");
         }
         plan.revoked
     }
 
-    fn signs_in(&mut self, session: &str) -> Vec<Revoked> {
+    pub(super) fn signs_in(&mut self, session: &str) -> Vec<Revoked> {
         let sign_in = sign_in("corp/a", session, self);
         let plan = signed_in(&self.view, &sign_in, &authority(Speaks::All), self.now).expect("signed in");
         self.carries_out(plan)
     }
 
-    fn session(&self) -> Option<&Arc<Session>> {
+    pub(super) fn session(&self) -> Option<&Arc<Session>> {
         self.view.directory().session(&"laptop".parse().unwrap())
     }
 

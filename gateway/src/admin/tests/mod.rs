@@ -2,7 +2,9 @@
 //! Nothing is dialled. Always true: what a test asks goes through the door everybody uses.
 
 mod key;
+mod provider;
 mod restore;
+mod session;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -33,7 +35,7 @@ pub(super) struct World {
 impl World {
     /// With an empty store.
     pub async fn new() -> Self {
-        Self::with_key(None).await
+        Self::of(Company::new("", "")).await
     }
 
     /// With an empty store, and the keys of another's.
@@ -42,6 +44,11 @@ impl World {
         if let Some(key) = key {
             std::fs::copy(key, company.folder().join("store.key")).expect("copied");
         }
+        Self::of(company).await
+    }
+
+    /// With an empty store, and the files of `company`.
+    pub async fn of(company: Company) -> Self {
         let files = company.files();
         let kept = Kept::open(&files.config).await.unwrap_or_else(|error| panic!("{error}"));
         let (engine, directory) = (files.policies.engine().clone(), kept.view().directory().clone());
@@ -73,6 +80,7 @@ impl World {
             books: Books::new(log, held.keys, "gw".into()),
             audit_key,
             durable: durable.expect("a journal"),
+            providers: Providers::default(),
             alone: Semaphore::new(1),
         });
         Self { company, admin }
@@ -95,6 +103,7 @@ impl World {
             books,
             audit_key: old.audit_key,
             durable: old.durable.clone(),
+            providers: old.providers.clone(),
             alone: Semaphore::new(1),
         });
         Self { company, admin }

@@ -9,6 +9,8 @@ mod group;
 mod import;
 mod key;
 mod print;
+mod provider;
+mod session;
 mod token;
 mod user;
 
@@ -55,6 +57,12 @@ enum Noun {
     /// Tokens that were made and what became of them
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Who is signed in where, and the end of it
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Providers that sign people in, and what they lack
+    #[command(subcommand)]
+    Provider(provider::ProviderCommand),
     /// Take over people, groups and devices from a directory.toml
     Import(import::Import),
     /// Read and verify the audit log
@@ -95,6 +103,8 @@ impl Noun {
             Self::Device(command) => return command.asked(),
             Self::Connector(command) => command.request().into(),
             Self::Token(command) => command.request().into(),
+            Self::Session(command) => command.request().into(),
+            Self::Provider(command) => command.request().into(),
             Self::Import(command) => command.request()?.into(),
             Self::Audit(command) => command.request().into(),
             Self::Backup(command) => command.request()?.into(),
@@ -125,7 +135,8 @@ fn show(mut answer: Answer, finish: Finish, json: bool) -> Result<(), String> {
     for note in &answer.notes {
         eprintln!("{note}");
     }
-    cli::say(print::rendered(&answer, json).as_bytes()).map_err(|error| error.to_string())
+    cli::say(print::rendered(&answer, json).as_bytes()).map_err(|error| error.to_string())?;
+    answer.failed.map_or(Ok(()), Err)
 }
 
 /// A value that is written as one word, and in JSON as well.

@@ -163,6 +163,38 @@ fn connectors_tokens_and_the_rest() {
 }
 
 #[test]
+fn sessions_and_providers() {
+    let list = |user: Value, device: Value| json!({ "list": { "user": user, "device": device } });
+    for (line, expected) in [
+        ("session list", list(Value::Null, Value::Null)),
+        ("session list --user corp/a", list("corp/a".into(), Value::Null)),
+        ("session list --device d", list(Value::Null, "d".into())),
+        ("session show s1", json!({ "show": { "session": "s1" } })),
+        ("session end s1", json!({ "end": { "session": "s1" } })),
+        ("session end --device d", json!({ "end-on": { "device": "d" } })),
+        ("session end --user corp/a", json!({ "end-of": { "user": "corp/a" } })),
+        ("session end --all --yes", json!("end-all")),
+    ] {
+        assert_eq!(request(line), json!({ "control": { "session": expected } }), "{line}");
+    }
+    let check = |provider: &str, name: Value| json!({ "check": { "provider": provider, "name": name } });
+    for (line, expected) in [
+        ("provider list", json!("list")),
+        ("provider check corp", check("corp", Value::Null)),
+        ("provider check https://a.example --name a", check("https://a.example", "a".into())),
+    ] {
+        assert_eq!(request(line), json!({ "provider": expected }), "{line}");
+    }
+}
+
+#[test]
+fn an_answer_that_tells_of_a_fault_is_printed_and_fails() {
+    let answer =
+        Answer { text: Some("FAULT".to_owned()), failed: Some("why".to_owned()), ..Answer::default() };
+    assert_eq!(show(answer, Finish::default(), false), Err("why".to_owned()));
+}
+
+#[test]
 fn an_import_carries_the_file() {
     let file = std::env::temp_dir().join(format!("doorward-import-{}.toml", std::process::id()));
     std::fs::write(&file, "[[user]]\n").unwrap();
@@ -189,6 +221,14 @@ fn what_is_typed_wrong_is_refused() {
         "restore /b --confirm",
         "restore --confirm --yes",
         "audit grep",
+        "session end",
+        "session end --all",
+        "session end --yes",
+        "session end s1 --yes",
+        "session end s1 --all --yes",
+        "session end --user corp/a --device d",
+        "provider check",
+        "provider check corp --name a/b",
     ] {
         let words = std::iter::once("admin").chain(line.split(' '));
         let error = Cli::try_parse_from(words).expect_err(line);

@@ -62,6 +62,11 @@ impl Client {
             Some(tls) => Box::new(tls.connect(address, "http/1.1").await.expect("secured")),
             None => Box::new(TcpStream::connect(address).await.expect("connected")),
         };
+        Self::over(stream)
+    }
+
+    /// On what is connected already.
+    pub fn over(stream: Box<dyn Io>) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 

@@ -2,7 +2,7 @@
 
 mod answers;
 mod app;
-mod client;
+pub(crate) mod client;
 mod cuts;
 mod h2;
 mod https;

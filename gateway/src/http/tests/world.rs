@@ -153,13 +153,7 @@ impl World {
         let files = company.files();
         let live = Live::new(company.snapshot(1));
         let questions: Arc<Mutex<Vec<Question>>> = Arc::default();
-        let gate = Gate::new(
-            live.clone(),
-            Denials::default(),
-            company.books(),
-            Default::default(),
-            Default::default(),
-        );
+        let gate = Gate::new(live.clone(), Denials::default(), company.books(), Default::default());
         let recorder = Recorder { gate, questions: questions.clone() };
         let rules = files.config.sites.local.clone().expect("a local site");
         let dialer = Dialer::new(None, Site { rules, own: Vec::new() });
