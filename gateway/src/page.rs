@@ -43,6 +43,7 @@ border-radius:.75rem;overflow:hidden}\
 .rows>li>:first-child{min-width:0;overflow-wrap:anywhere}\
 .rows>li>:last-child:not(:first-child){flex:none;max-width:45%;text-align:right}\
 .rows small{display:block}\
+.rows>li a{font-weight:600;text-decoration:none}.rows>li a:hover{text-decoration:underline}\
 summary{padding:.7rem 1rem;cursor:pointer}\
 details>:not(summary){margin-left:1rem;margin-right:1rem}\
 details>:last-child{margin-bottom:1rem}\

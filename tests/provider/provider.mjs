@@ -74,7 +74,7 @@ function build() {
       openid: ['sub', 'acr', 'amr', 'auth_time'],
       email: ['email', 'email_verified'],
       profile: ['name', 'preferred_username'],
-      groups: ['groups'],
+      groups: ['groups', 'hasgroups'],
     },
     conformIdTokenClaims: settings.thin ?? false,
     acrValues: ['pwd', 'mfa'],
@@ -98,9 +98,11 @@ function build() {
   });
   built.on('server_error', (_context, error) => console.error('server error:', error));
   built.on('grant.error', (_context, error) => console.log('no tokens:', error.error, error.error_detail));
-  built.on('grant.success', ({ body }) => { issued.push(body); });
   built.on('authorization.success', ({ oidc: { session, client } }) => remember(session, client.clientId));
   built.on('backchannel.success', (_context, client) => console.log('logout told to', client.clientId));
+  built.on('grant.success', ({ body, oidc: { params } }) => {
+    secrets.push(body.access_token, body.id_token, body.refresh_token, params.code, params.code_verifier);
+  });
   built.on('backchannel.error', (_context, error, { clientId }) => console.log('logout not told to', clientId, why(error)));
   return built;
 }
@@ -193,7 +195,7 @@ function escape(value) {
 // --- what a test may do besides --------------------------------------------------------------------
 
 const log = [];
-const issued = []; // what the token endpoint answered with, in order
+const secrets = []; // tokens it gave away, and what they were asked for with
 const faults = new Map(); // path -> { status, error, delay in ms, late in ms, times }
 
 const controls = {
@@ -232,8 +234,8 @@ const controls = {
   requests() {
     return log;
   },
-  tokens() {
-    return issued;
+  secrets() {
+    return secrets.filter(Boolean);
   },
 };
 

@@ -2,6 +2,7 @@
 //! three programs. It asserts nothing about the product; the tests in `tests/` do.
 //! Always true: nothing here touches the machine's own network, mounts or files outside `target`.
 
+pub mod album;
 pub mod authority;
 pub mod browser;
 pub mod clock;
@@ -28,6 +29,7 @@ pub mod resolver;
 pub mod sandbox;
 pub mod scene;
 pub mod services;
+pub mod site;
 pub mod streams;
 pub mod wait;
 pub mod wan;

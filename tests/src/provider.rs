@@ -225,18 +225,14 @@ impl Provider {
         Ok(serde_json::from_value(self.control("requests", &json!({}))?)?)
     }
 
+    /// Every token, code and code verifier that a client had of it or showed it.
+    pub fn secrets(&self) -> Result<Vec<String>> {
+        Ok(serde_json::from_value(self.control("secrets", &json!({}))?)?)
+    }
+
     /// How often it was asked for tokens.
     pub fn asked_for_tokens(&self) -> Result<usize> {
         Ok(self.requests()?.iter().filter(|request| request.path == "/token").count())
-    }
-
-    /// Every token it ever gave away.
-    pub fn tokens(&self) -> Result<Vec<String>> {
-        let answers: Vec<BTreeMap<String, Value>> =
-            serde_json::from_value(self.control("tokens", &json!({}))?)?;
-        let kinds = ["access_token", "id_token", "refresh_token"];
-        let tokens = answers.iter().flat_map(|answer| kinds.iter().filter_map(|kind| answer.get(*kind)));
-        Ok(tokens.filter_map(|token| token.as_str().map(str::to_owned)).collect())
     }
 
     /// Ends it at once; nobody listens there any more.

@@ -170,7 +170,8 @@ mod tests {
         let text = fs::read_to_string(folder.join("doorward.toml")).unwrap();
         fs::write(folder.join("doorward.toml"), with_examples(&text)).unwrap();
         let config = load(&folder.join("doorward.toml")).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!((config.apps.len(), config.subnets.len()), (2, 1));
+        // Two, and the name of the provider.
+        assert_eq!((config.apps.len(), config.subnets.len()), (3, 1));
         assert!(config.warnings.is_empty(), "{:?}", config.warnings);
         fs::remove_dir_all(&folder).unwrap();
     }

@@ -57,7 +57,8 @@ impl Here<'_> {
         let person = self.snapshot.user(&session.user);
         let name = person.and_then(|person| person.name.clone()).unwrap_or_else(|| session.user.to_string());
         let mail = person.and_then(|person| person.facts.email.clone());
-        let mail = mail.map_or_else(String::new, |mail| format!(", {}", escape(&mail)));
+        let mail =
+            mail.map_or_else(String::new, |mail| format!(" <span class=\"quiet\">{}</span>", escape(&mail)));
         let (until, left) =
             (when::marked(session.expires, self.at), when::long(self.at.until(session.expires)));
         format!(
@@ -76,7 +77,7 @@ impl Here<'_> {
                 let denied = Denied::because(DenyReason::SessionSuspended);
                 obstacles(&denied).iter().map(section).collect()
             }
-            NotIn::Nobody => "<p>Nobody is signed in on this device.</p>".to_owned(),
+            NotIn::Nobody => "<p>You are not signed in on this device.</p>".to_owned(),
         };
         let providers = &self.snapshot.config().providers;
         if providers.is_empty() {
@@ -149,14 +150,16 @@ impl Here<'_> {
     }
 
     fn can_open(&self, app: &AppSpec, until: Option<Timestamp>) -> String {
-        let ends = self.snapshot.directory().session(&self.visitor.device).map(|session| session.expires);
-        // That everything ends with the session is said once.
-        let until = until.filter(|until| Some(*until) != ends);
-        row(&named(app, true), &until.map_or_else(String::new, |until| self.until(until)))
+        row(&named(app, true), &self.until(until))
     }
 
-    fn until(&self, until: Timestamp) -> String {
-        format!("<small>until {}</small>", when::marked(until, self.at))
+    /// That everything ends with the session is said once, elsewhere.
+    fn until(&self, until: Option<Timestamp>) -> String {
+        let ends = self.snapshot.directory().session(&self.visitor.device).map(|session| session.expires);
+        let until = until.filter(|until| Some(*until) != ends);
+        until.map_or_else(String::new, |until| {
+            format!("<small>until {}</small>", when::marked(until, self.at))
+        })
     }
 
     fn refused(&self) -> String {
@@ -167,7 +170,8 @@ impl Here<'_> {
         format!(
             "<h2>What was refused last</h2><div class=\"card\"><p><strong>{}</strong> \
 <span class=\"quiet\">{}</span></p>{sections}</div>",
-            escape(&refused.to),
+            // What was asked for matters where it is not just a page.
+            escape(refused.to.strip_prefix("GET ").unwrap_or(&refused.to)),
             when::ago(refused.at, self.at)
         )
     }
@@ -185,9 +189,8 @@ impl Here<'_> {
         }
         let shown = |(place, (count, until)): (&String, &(usize, Option<Timestamp>))| {
             let times =
-                if *count > 1 { format!(" <small>{count} connections</small>") } else { String::new() };
-            let until = until.map_or_else(String::new, |until| self.until(until));
-            row(&format!("<span>{}{times}</span>", escape(place)), &until)
+                if *count > 1 { format!("<small>{count} connections</small>") } else { String::new() };
+            row(&format!("<span>{}{times}</span>", escape(place)), &self.until(*until))
         };
         let rows: String = places.iter().map(shown).collect();
         format!("<h2>Open now</h2><ul class=\"rows\">{rows}</ul>")
@@ -206,7 +209,7 @@ impl Here<'_> {
             return String::new();
         }
         format!(
-            "<h2>Your other devices</h2><ul class=\"rows\">{rows}</ul><div class=\"buttons\">\
+            "<h2>Signed in elsewhere</h2><ul class=\"rows\">{rows}</ul><div class=\"buttons\">\
 <form method=\"post\" action=\"/sign-out\"><input type=\"hidden\" name=\"everywhere\" value=\"1\">\
 <button class=\"plain\">Sign out everywhere</button></form></div>"
         )

@@ -112,7 +112,15 @@ struct Remote(SocketAddr);
 /// One of them cannot be bound; the error names it.
 pub fn bind(listen: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     let named = |address: &SocketAddr, error: io::Error| {
-        io::Error::new(error.kind(), format!("join.listen {address}: {error}"))
+        let helps = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                ": ports below 1024 need CAP_NET_BIND_SERVICE (deploy/doorward.service tells how)"
+            }
+            io::ErrorKind::AddrInUse => ": something else listens there, or this gateway runs already",
+            io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("join.listen {address}: {error}{helps}"))
     };
     listen.iter().map(|address| bind_one(*address).map_err(|error| named(address, error))).collect()
 }

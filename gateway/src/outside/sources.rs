@@ -65,6 +65,12 @@ impl Sources {
         Ok(Place { sources: self.clone(), source })
     }
 
+    /// How many are open.
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.open().all
+    }
+
     fn open(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

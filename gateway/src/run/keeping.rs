@@ -25,7 +25,7 @@ use crate::{
     health::Health,
     join::Redeemer,
     live::Live,
-    sessions::{Idle, Providers, Refresh, Sessions},
+    sessions::{Idle, Providers, Refresh, Sessions, Turns},
     snapshot::Snapshot,
     steward::Steward,
     tls::TlsFront,
@@ -152,6 +152,7 @@ pub(super) async fn look_after(held: Held, audit: Audit, around: &Around<'_>) ->
         keys: keys.clone(),
         providers: Providers::default(),
         gateway: gateway.clone(),
+        turns: Turns::default(),
     };
     let refresh = Refresh::new(sessions.clone(), around.health.clone());
     tokio::spawn(refresh.clone().run());

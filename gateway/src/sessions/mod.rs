@@ -6,6 +6,7 @@ mod idle;
 mod providers;
 mod refresh;
 mod report;
+mod turns;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -28,6 +29,7 @@ pub use self::{
     providers::Providers,
     refresh::Refresh,
     report::{Provider as ProviderReport, Report, Trouble},
+    turns::Turns,
 };
 use crate::{
     admin::now,
@@ -54,6 +56,8 @@ pub struct Sessions {
     pub providers: Providers,
     /// Of this gateway.
     pub gateway: Arc<str>,
+    /// For those who sign in at the same time and join the same groups.
+    pub turns: Turns,
 }
 
 /// Why nobody is signed in.
@@ -90,34 +94,42 @@ impl Sessions {
         for note in &arrival.told.standing.notes {
             tracing::warn!(provider = %authority.provider, user = %arrival.told.user, "{note}");
         }
+        let mut turn = self.turns.if_taken().await;
         for _ in 0..TRIES {
-            let (view, keys) = (self.carrier.reloader.view(), self.keys.load_full());
-            let mut sign_in = self.sign_in_of(&arrival, &session, &view);
-            if arrival.silent
-                && let Some(before) = view.directory().session(arrival.device)
-            {
-                keep_what_was_proven(&mut sign_in, before);
-            }
-            let plan = match session::signed_in(&view, &sign_in, &authority, now()) {
-                Ok(plan) => plan,
-                Err(refused) => {
-                    self.note_refused(&arrival, &refused);
-                    return Err(refused.into());
+            match self.try_to_sign_in(&arrival, &session, &authority).await {
+                Err(NoSession::NotKept(NotCarried::Again)) if turn.is_none() => {
+                    turn = self.turns.next().await
                 }
-            };
-            if !Arc::ptr_eq(&keys, &self.keys.load()) {
-                continue;
-            }
-            let why = format!("on {} {}", arrival.device, words(&sign_in));
-            let mut entries = vec![self.event(SessionEvent::SignedIn, &arrival, &session, &why)];
-            entries.extend(self.memberships(&plan, &view));
-            match self.carrier.carry_out(plan, entries, "sign-in").await {
-                Ok(_) => return Ok(()),
-                Err(NotCarried::Again) => {}
-                Err(error) => return Err(error.into()),
+                Err(NoSession::NotKept(NotCarried::Again)) => {}
+                done => return done,
             }
         }
         Err(NotCarried::Again.into())
+    }
+
+    async fn try_to_sign_in(
+        &self,
+        arrival: &Arrival<'_>,
+        session: &Arc<str>,
+        authority: &Authority,
+    ) -> Result<(), NoSession> {
+        let (view, keys) = (self.carrier.reloader.view(), self.keys.load_full());
+        let mut sign_in = self.sign_in_of(arrival, session, &view);
+        if arrival.silent
+            && let Some(before) = view.directory().session(arrival.device)
+        {
+            keep_what_was_proven(&mut sign_in, before);
+        }
+        let plan = session::signed_in(&view, &sign_in, authority, now())
+            .inspect_err(|refused| self.note_refused(arrival, refused))?;
+        if !Arc::ptr_eq(&keys, &self.keys.load()) {
+            return Err(NotCarried::Again.into());
+        }
+        let why = format!("on {} {}", arrival.device, words(&sign_in));
+        let mut entries = vec![self.event(SessionEvent::SignedIn, arrival, session, &why)];
+        entries.extend(self.memberships(&plan, &view));
+        self.carrier.carry_out(plan, entries, "sign-in").await?;
+        Ok(())
     }
 
     fn sign_in_of(&self, arrival: &Arrival<'_>, session: &Arc<str>, view: &View) -> SignIn {

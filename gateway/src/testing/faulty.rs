@@ -15,6 +15,7 @@ use control::store::{
     Batch, BatchId, Changes, Engine, Fence, Loaded, Meta, Observation, Outcome, Record, Replacement,
     Revision, StoreError,
 };
+use tokio::sync::RwLock;
 
 /// Before or after it was done.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +32,15 @@ pub struct Faulty {
     calls: AtomicUsize,
     fails: Mutex<Range<usize>>,
     when: When,
+    /// While somebody holds it for writing, no commit goes through.
+    pub held: RwLock<()>,
 }
 
 impl Faulty {
     /// One that does not fail yet.
     pub fn over(engine: Arc<dyn Engine>, when: When) -> Arc<Self> {
-        Arc::new(Self { engine, calls: AtomicUsize::new(0), fails: Mutex::new(0..0), when })
+        let (calls, fails, held) = (AtomicUsize::new(0), Mutex::new(0..0), RwLock::default());
+        Arc::new(Self { engine, calls, fails, when, held })
     }
 
     /// From now on calls are counted anew, and these fail.
@@ -80,6 +84,7 @@ impl Engine for Faulty {
         self.engine.hint().await;
     }
     async fn commit(&self, batch: &Batch) -> Result<Vec<Outcome>, StoreError> {
+        let _through = self.held.read().await;
         let done = self.call(self.engine.commit(batch)).await;
         match (done, self.when) {
             (Err(StoreError::Unreachable { why }), When::After) => {

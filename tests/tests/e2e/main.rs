@@ -7,18 +7,23 @@ mod attacks;
 mod books;
 mod browser;
 mod captive;
+mod claims;
 mod clients;
+mod copied;
+mod crowd;
 mod cut;
 mod datagrams;
 mod faults;
 mod files;
 mod fixture;
+mod foreign;
 mod health;
 mod hostile;
 mod http;
 mod https;
 mod ipv6;
 mod life;
+mod portal;
 mod refresh;
 mod restart;
 mod restore;
@@ -33,6 +38,7 @@ mod smoke;
 mod store;
 mod stuck;
 mod time;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -59,6 +65,12 @@ fn main() -> ExitCode {
         http::TESTS,
         https::TESTS,
         shards::TESTS,
+        portal::TESTS,
+        foreign::TESTS,
+        claims::TESTS,
+        copied::TESTS,
+        crowd::TESTS,
+        tokens::TESTS,
         sign_in::TESTS,
         captive::TESTS,
         session::TESTS,

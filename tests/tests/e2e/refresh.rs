@@ -282,11 +282,11 @@ fn an_answer_that_was_lost_signs_nobody_out_at_once() -> Result<()> {
 fn a_gateway_killed_while_it_asks_signs_nobody_out_at_once() -> Result<()> {
     let mut desk = Desk::open(Opening::timed(OFTEN)?)?;
     let confirmed = moment(&desk.laptop, &session(&desk.laptop)?["since"])?;
-    let before = desk.office.provider.tokens()?.len();
+    let before = desk.office.provider.secrets()?.len();
     desk.office.provider.answer_late("/token", 9_000, 1)?;
     desk.passes()?;
     eventually("the provider has used the token up", || {
-        (desk.office.provider.tokens().ok()?.len() > before).then_some(())
+        (desk.office.provider.secrets().ok()?.len() > before).then_some(())
     })?;
     desk.office.scene.restart_gateway()?;
     eventually("the gateway is back for the laptop", || {

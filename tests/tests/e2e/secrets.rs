@@ -1,7 +1,11 @@
 //! C2, H12: whatever is asked, refused or goes wrong, nothing that opens something is said or kept open.
 //! It looks for known secrets, bare, in hexadecimal and as bytes, in all that leaves the programs.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -10,13 +14,21 @@ use tests::{
     device::KeyPair,
     gateway::Gateway,
     host::Host,
+    office::{DOOR, Office, Opening, WIKI_PAGE},
+    person::Person,
+    provider::ISSUER,
     scene::{Plan, Scene},
     services,
+    wait::eventually,
 };
 
 use crate::shared::{PASSWORD, Pair};
 
-tests::tests![no_secret_leaves_a_gateway, no_secret_leaves_gateways_that_share_a_store];
+tests::tests![
+    no_secret_leaves_a_gateway,
+    no_secret_leaves_gateways_that_share_a_store,
+    no_secret_of_a_sign_in_leaves_a_gateway,
+];
 
 /// Texts that must stay where they are.
 #[derive(Default)]
@@ -191,4 +203,60 @@ fn no_secret_leaves_gateways_that_share_a_store() -> Result<()> {
     })?;
     ensure!(stored.contains("tower"), "the tables were not looked at:\n{stored}");
     secrets.none_is_in("the database", stored.as_bytes())
+}
+
+const SECOND_FACTOR: &str = r#"
+@id("vault-second-factor")
+@step_up("acr=mfa")
+permit (principal in Doorward::Group::"corp/staff", action in Doorward::Action::"access",
+        resource == Doorward::App::"vault")
+when { context has session && context.session has acr && context.session.acr == "mfa" };
+"#;
+
+/// H12: people sign in, are refreshed, step up, fail and sign out; what the provider gave is told to nobody.
+fn no_secret_of_a_sign_in_leaves_a_gateway() -> Result<()> {
+    let mut opening = Opening::new()?;
+    let start = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    (opening.plan.clock, opening.setup.clock) = (Some(start), Some(start));
+    let company = &mut opening.plan.company;
+    company.policies.insert("vault", SECOND_FACTOR.to_owned());
+    company.more = "[health]\nlisten = [\"127.0.0.1:9820\"]\n".to_owned();
+    let mut office = Office::with(opening)?;
+    let laptop = office.scene.device("laptop")?;
+    let mut secrets = Secrets::default();
+    keys_of(&office.scene.gateway, &mut secrets)?;
+    secrets.add_file(&office.scene.gateway.folder().join("corp.secret"))?;
+    let alice = Person::at(&office, &laptop, "alice")?;
+    let mut said = vec![alice.signs_in(WIKI_PAGE, "alice")?];
+    let form = alice.open("https://vault.corp.example/")?;
+    said.extend([alice.fills_in(&form, "alice", &[("mfa", "on")])?, form]);
+    refreshed(&mut office, start)?;
+    office.provider.fault("/token", 500, 1)?;
+    said.push(Person::at(&office, &laptop, "fails")?.signs_in(&format!("{DOOR}/sign-in"), "alice")?);
+    said.extend([alice.open(WIKI_PAGE)?, alice.open(DOOR)?, alice.look(&format!("{DOOR}/device"))?]);
+    said.push(alice.look(&format!("{DOOR}/sign-in"))?);
+    said.push(alice.send(&format!("{DOOR}/sign-out"), &[])?);
+    let theirs = office.provider.secrets()?;
+    ensure!(theirs.len() >= 12, "two sign-ins and a refresh: {}", theirs.len());
+    theirs.iter().for_each(|secret| secrets.add("a sign-in", secret));
+    for answer in said.iter().filter(|answer| !answer.url.starts_with(ISSUER)) {
+        let page = format!("{} {}", answer.location, answer.body);
+        secrets.none_is_in(&answer.url, page.as_bytes())?;
+    }
+    secrets.none_is_in("what apps saw", office.scene.mirror.heads().concat().as_bytes())?;
+    secrets.none_is_in("the connector's log", office.scene.connector("fra-1")?.text().as_bytes())?;
+    let jar = fs::read(laptop.host().folder().join("alice.jar"))?;
+    secrets.none_is_in("the browser's cookies", &jar)?;
+    let known = office.scene.company.machine("laptop")?.key.public.clone();
+    secrets.none_leaves(&office.scene.gateway, &office.scene.world.gw, &known)
+}
+
+/// Lets time pass until the gateway has asked for the session's standing.
+fn refreshed(office: &mut Office, start: u64) -> Result<()> {
+    let before = office.provider.secrets()?.len();
+    office.provider.set_clock(start + 900)?;
+    office.scene.set_clock(start + 900)?;
+    eventually("the session is refreshed", || {
+        office.provider.secrets().ok().filter(|secrets| secrets.len() > before).map(drop)
+    })
 }

@@ -279,7 +279,9 @@ fn no_token_of_the_provider_is_ever_served() -> Result<()> {
             all.push((file.display().to_string(), String::from_utf8_lossy(&fs::read(&file)?).into_owned()));
         }
     }
-    let tokens = office.provider.tokens()?;
+    let mut tokens = office.provider.secrets()?;
+    // A code goes by way of the browser, and is good once.
+    tokens.retain(|secret| !steps.iter().any(|step| step.location.contains(&format!("code={secret}"))));
     ensure!(tokens.len() >= 6, "two sign-ins give six tokens: {}", tokens.len());
     for (place, text) in &all {
         let served = tokens.iter().find(|token| text.contains(token.as_str()));

@@ -116,14 +116,18 @@ const CASES: &[(&str, &str, &str)] = &[
     // A token of one kind is taken for another (Pomerium CVE-2024-47616).
     ("H11", "control", "neither_token_passes_for_the_other"),
     ("H11", "control", "a_token_of_another_kind_is_refused"),
+    ("H11", "tests", "a_token_is_good_for_nothing_but_what_it_is"),
+    ("H11", "gateway", "what_is_not_the_providers_word_changes_nothing"),
     // Tokens and keys are served or logged (Pomerium CVE-2024-39315).
     ("H12", "tests", "no_secret_is_ever_said"),
     ("H12", "tests", "no_token_of_the_provider_is_ever_served"),
+    ("H12", "tests", "no_secret_of_a_sign_in_leaves_a_gateway"),
     ("H12", "control", "nothing_that_is_kept_shows_a_secret"),
     ("H12", "control", "no_error_shows_a_secret_even_if_the_provider_repeats_it"),
     // Metrics and debug pages answer on the public port.
     ("H13", "tests", "metrics_and_probes_answer_on_the_private_listener_only"),
     ("H13", "gateway", "only_three_paths_answer_and_only_to_who_reads"),
+    ("H13", "gateway", "no_listener_answers_what_is_anothers"),
     // Request smuggling.
     ("H14", "tests", "a_request_hidden_in_another_never_arrives"),
     ("H14", "gateway", "h14_nothing_is_smuggled_past_a_length"),
@@ -137,8 +141,13 @@ const CASES: &[(&str, &str, &str)] = &[
     ("H15", "control", "what_is_no_https_issuer_is_no_provider"),
     // Any page in the browser acts with the tunnel's identity.
     ("H16", "tests", "a_foreign_page_cannot_act"),
+    ("H16", "tests", "a_strangers_page_changes_nothing_and_reads_nothing"),
+    ("H16", "tests", "programs_that_are_no_browsers_still_write"),
+    ("H16", "gateway", "a_form_of_an_own_page_without_referrer_passes"),
     // DNS rebinding and unknown hosts (CVE-2022-41924).
     ("H17", "tests", "an_unknown_host_is_misdirected"),
+    ("H17", "tests", "the_door_answers_to_its_own_name_only"),
+    ("H17", "tests", "an_app_plants_no_cookie_that_the_door_or_a_sibling_reads"),
     ("H17", "gateway", "takes_out_every_form_of_our_addresses"),
     ("H17", "gateway", "an_answer_into_our_networks_becomes_no_data"),
     // A GET that writes: upgrades and method overrides.
@@ -172,6 +181,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("C4", "tests", "parallel_commands_lose_nothing"),
     // A fresh install has a credential that everybody knows (NetBird CVE-2025-10678).
     ("C5", "tests", "a_fresh_gateway_has_nobody"),
+    // What a header says of the sender's address is believed (headscale#3268).
+    ("C6", "gateway", "what_a_header_says_of_the_sender_counts_for_nothing"),
     // Removing one person takes everybody's keys (headscale#3155).
     ("C7", "tests", "removing_a_user_takes_nothing_from_another"),
     // A revoked key is used again (nebula-mesh CVE-2026-61699).
@@ -187,11 +198,18 @@ const CASES: &[(&str, &str, &str)] = &[
     ("C12", "control", "a_foreign_or_unverified_address_is_never_taken"),
     ("C12", "control", "groups_are_named_after_their_provider_unless_mapped"),
     ("C12", "control", "a_list_that_is_not_whole_refuses_the_sign_in"),
+    ("C12", "tests", "an_address_that_is_not_verified_or_of_another_company_is_told_to_nobody"),
+    ("C12", "tests", "a_list_of_groups_that_is_not_whole_signs_nobody_in"),
+    ("C12", "tests", "groups_are_the_providers_own_whatever_they_are_called"),
     // A backup brings back what was revoked since.
     ("C13", "tests", "what_has_ended_since_a_backup_stays_ended"),
     ("C13", "tests", "after_a_disaster_everything_is_denied_until_a_person_has_looked"),
     ("C13", "control", "keys_groups_owners_and_pins_that_went_stay_away"),
     ("C13", "gateway", "what_only_the_audit_log_knows_is_revoked_again"),
+    // A configuration file is copied and used on two machines.
+    ("C14", "tests", "a_copied_configuration_suspends_until_its_person_signs_in"),
+    ("C14", "tests", "a_phone_between_two_networks_is_left_alone"),
+    ("C14", "gateway", "two_places_that_take_turns_are_noticed"),
 ];
 
 #[test]

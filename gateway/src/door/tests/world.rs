@@ -23,7 +23,7 @@ use crate::{
     health::Health,
     http::tests::client::{Answer, Client},
     live::{Cut, Live, LiveGuard},
-    sessions::{Providers, Sessions},
+    sessions::{Providers, Sessions, Turns},
     snapshot::Snapshot,
     testing::{Company, DIRECTORY, connect, provider::Fake},
     tls::{Certificates, Names},
@@ -104,7 +104,14 @@ impl World {
         let (store, books) = (held.store, company.books());
         let carrier = Carrier { store, reloader: reloader.clone(), durable, books };
         let (providers, gateway) = (Providers::default(), "gw".into());
-        let sessions = Sessions { carrier, live: live.clone(), keys: held.keys, providers, gateway };
+        let sessions = Sessions {
+            carrier,
+            live: live.clone(),
+            keys: held.keys,
+            providers,
+            gateway,
+            turns: Turns::default(),
+        };
         let door = Door::new(Parts {
             live: live.clone(),
             sessions: sessions.clone(),

@@ -15,9 +15,19 @@ impl Outdoors {
         fake.sign(&Fake::header(), &with(fake.logout(jti), changes))
     }
 
+    /// The latest commit.
     async fn revision(&self) -> control::store::Revision {
         self.world.kept().await.meta.revision
     }
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(60), wait).await.expect("no hang");
 }
 
 #[tokio::test]
@@ -201,6 +211,34 @@ async fn what_was_kept_without_its_sender_hearing_of_it_is_no_replay() {
     assert_eq!((world.kept_sessions().await, world.is_in("laptop")), (0, false));
     assert_eq!(outdoors.show(&token).await.status, 200);
     assert_eq!(outdoors.show(&token).await.status, 400);
+}
+
+/// It is cut before the disk is asked, and whoever hangs up meanwhile leaves nothing half done.
+#[tokio::test]
+async fn a_sender_who_hangs_up_stops_nothing() {
+    let mut faulty = None;
+    let outdoors = Outdoors::over(|engine| {
+        let wrapped = Faulty::over(engine, When::Before);
+        faulty = Some(wrapped.clone());
+        wrapped
+    })
+    .await;
+    let (world, faulty) = (&outdoors.world, faulty.expect("wrapped"));
+    world.sign_in("laptop", "alice", "s1").await;
+    let (cut, _guard) = world.open("laptop");
+    let token = outdoors.token("j1", &json!({ "sub": "alice" }));
+    let held = faulty.held.write().await;
+    let mut asked = Box::pin(outdoors.show(&token));
+    tokio::select! {
+        answer = &mut asked => panic!("answered before it is durable: {answer:?}"),
+        () = cut.token().cancelled() => {}
+    }
+    drop(asked);
+    until(|| outdoors.outside.0.sources.count() == 0).await;
+    drop(held);
+    until(|| world.reloader.view().revoked().next().is_none()).await;
+    assert_eq!((world.kept_sessions().await, world.is_in("laptop")), (0, false));
+    assert_eq!(outdoors.show(&token).await.status, 200, "its sender never heard of it");
 }
 
 /// Each look goes by the configuration in force.

@@ -1,4 +1,5 @@
-//! Founds the demo's company: a private site with two services, a connector, a gateway, two devices.
+//! Founds the demo's company: a private site with its services, an identity provider, a connector, a gateway,
+//! two devices.
 //! It shows nothing but progress. Always true: after `found` everything runs, the connector is
 //! linked and both devices' configurations are written.
 
@@ -13,9 +14,11 @@ use protocol::time::Timestamp;
 
 use crate::{
     files,
-    guide::{CONNECTOR, GATEWAY, Guide},
+    guide::{CONNECTOR, GATEWAY, Guide, LOGIN},
     net::{self, Net},
     options::Options,
+    people::{self, EVERYBODY, Person},
+    place::TRUSTED,
     running::Goodbye,
 };
 
@@ -40,6 +43,7 @@ impl Company {
             .progress(&format!("a private folder, removed at the end: {}", guide.place.folder.display()))?;
         let mut company = Self { net: Net::claim(options)? };
         company.open_site(guide)?;
+        company.open_login(guide)?;
         let gateway_pin = pin(&guide.prepare("doorward init .")?)?;
         company.write(guide, options)?;
         guide.prepare("doorward check")?;
@@ -48,6 +52,7 @@ impl Company {
         gateway.wait_for("ready").context("the gateway starts")?;
         company.connect_site(guide, &gateway_pin)?;
         company.take_in(guide)?;
+        company.trust(guide)?;
         Ok(company)
     }
 
@@ -89,6 +94,16 @@ impl Company {
         Ok(())
     }
 
+    /// Where people sign in.
+    fn open_login(&self, guide: &mut Guide) -> Result<()> {
+        guide.prepare("doorward-dev-provider certificate --names login.corp.example --out login")?;
+        let secret = random_word()?;
+        guide.place.write("corp.secret", &secret)?;
+        guide.place.write("login/provider.toml", &people::provider(&self.net, &secret))?;
+        guide.serve(LOGIN, "doorward-dev-provider run --config login/provider.toml", Goodbye::Plain)?;
+        guide.program(LOGIN)?.wait_for("ready ").map(drop).context("the identity provider starts")
+    }
+
     /// What the operator decides: apps and policies.
     fn write(&self, guide: &mut Guide, options: &Options) -> Result<()> {
         guide.screen.progress("writing doorward.toml, policies/*.cedar")?;
@@ -98,6 +113,7 @@ impl Company {
         fs::remove_file(place.folder.join("policies/permits.cedar"))?;
         place.write("policies/guard-disk.cedar", files::GUARD)?;
         place.write("policies/wiki.cedar", files::WIKI)?;
+        place.write("policies/admin.cedar", files::ADMIN)?;
         place.write("policies/db.cedar", &files::db(None))
     }
 
@@ -117,13 +133,20 @@ impl Company {
 
     /// People and devices.
     fn take_in(&self, guide: &mut Guide) -> Result<()> {
-        guide.prepare("doorward admin group add corp/engineering")?;
-        for name in ["ada", "grace"] {
-            let add = format!("doorward admin user add corp/{name} --email {name}@corp.example");
-            guide.prepare(&format!("{add} --group corp/engineering"))?;
+        for Person { login, .. } in EVERYBODY {
+            // What more there is to know of them, the provider says when they sign in.
+            guide.prepare(&format!("doorward admin user add corp/{login}"))?;
         }
         add_device(guide, LAPTOP, "corp/ada", true, Form::Text)?;
         add_device(guide, OLD_LAPTOP, "corp/ada", false, Form::Text)
+    }
+
+    /// What devices of the company trust: the gateway's authority for its apps, and the provider's.
+    fn trust(&self, guide: &mut Guide) -> Result<()> {
+        guide.place.write("browse", files::BROWSE)?;
+        let fetch = format!("{} curl -sSf http://door.corp.example/ca.pem >ca.pem", through(LAPTOP));
+        guide.prepare(&fetch)?;
+        guide.prepare(&format!("cat ca.pem login/ca.pem >{TRUSTED}")).map(drop)
     }
 }
 
@@ -133,6 +156,12 @@ pub const SERVE: &str = "doorward gateway";
 pub const LAPTOP: &str = "ada-laptop";
 /// The one whose disk is not encrypted.
 pub const OLD_LAPTOP: &str = "ada-old-laptop";
+
+/// The line with which somebody at a device opens a page as a browser does, and signs in where that leads to.
+pub fn browse(device: &str, url: &str, who: &Person) -> String {
+    let Person { login, password, .. } = who;
+    format!("{} sh browse {device}.jar {url} {login} {password}", through(device))
+}
 
 /// What to put before a command so that it runs on a device.
 pub fn through(device: &str) -> String {

@@ -9,7 +9,7 @@ use crate::net::Net;
 
 /// `doorward.toml`: `resolvers` are asked for names that are not the company's.
 pub fn gateway(net: &Net, resolvers: &[IpAddr]) -> String {
-    let Net { endpoint, link, .. } = net;
+    let Net { endpoint, link, login, .. } = net;
     let apps = apps(net);
     let resolvers: Vec<String> =
         resolvers.iter().map(|ip| format!("\"{}\"", SocketAddr::new(*ip, 53))).collect();
@@ -35,6 +35,25 @@ v6 = "fd00:d00:d00::/48"
 zones = ["corp.example"]
 resolvers = [{resolvers}]
 
+[[provider]]                             # who signs people in
+name = "corp"
+label = "Corp SSO"
+issuer = "https://login.corp.example"
+client_id = "doorward"
+client_secret = "corp.secret"
+ca = "login/ca.pem"
+scopes = ["email", "profile", "groups", "offline_access"]
+domains = ["corp.example"]
+groups = ["*"]
+through_tunnel = ["login.corp.example"]  # people reach it nowhere else
+site = "local"
+
+[provider.dial]                          # nor does a resolver know it
+"login.corp.example" = "{login}"
+
+[local]                                  # what the gateway itself may dial
+allow = ["{login}"]
+
 [connectors]
 listen = ["{link}"]              # QUIC
 private_key = "link.key"
@@ -52,8 +71,14 @@ fn apps(Net { wiki, db, .. }: &Net) -> String {
 name = "wiki"
 site = "cellar"
 kind = "http"
-tls = false
 hosts = ["wiki.corp.example"]
+upstream = "http://{wiki}"
+
+[[app]]
+name = "admin"
+site = "cellar"
+kind = "http"
+hosts = ["admin.corp.example"]
 upstream = "http://{wiki}"
 
 [[app]]
@@ -91,6 +116,23 @@ permit (
 );
 "#;
 
+/// `policies/admin.cedar`.
+pub const ADMIN: &str = r#"@id("admins-console")
+@title("Administrators open the console with a one-time code")
+@advice("Sign in again, with your one-time code")
+@step_up("acr=mfa")
+permit (
+  principal in Doorward::Group::"corp/admins",
+  action in [Doorward::Action::"http_read", Doorward::Action::"http_write"],
+  resource == Doorward::App::"admin"
+) when {
+  context has session && context.session has acr && context.session.acr == "mfa"
+};
+"#;
+
+/// `browse`: what stands in for a browser.
+pub const BROWSE: &str = include_str!("browse.sh");
+
 /// `policies/db.cedar`: `when` says until when, or nothing.
 pub fn db(until: Option<Timestamp>) -> String {
     let when =
@@ -107,11 +149,12 @@ permit (
     )
 }
 
-/// `site/nginx.conf`: an app that shows who it was told is there.
+/// `site/nginx.conf`: two apps that show who they were told is there.
 pub fn nginx(wiki: SocketAddr) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path site/{kind}; "))
         .concat();
+    let servers = server(wiki, "wiki", "The wiki") + &server(wiki, "admin", "The console");
     format!(
         r#"daemon off;
 master_process off;
@@ -121,15 +164,23 @@ events {{}}
 http {{
   access_log off;
   {temporary}
-  server {{
-    listen {wiki};
+{servers}}}
+"#
+    )
+}
+
+fn server(listen: SocketAddr, name: &str, title: &str) -> String {
+    format!(
+        r#"  server {{
+    listen {listen};
+    server_name {name}.corp.example;
     default_type "text/html; charset=utf-8";
     location / {{
       return 200 '<!doctype html>
-<title>The wiki</title>
+<title>{title}</title>
 <meta name=viewport content="width=device-width">
-<h1>The wiki</h1>
-<p>An ordinary web app on {wiki}. What it was told of its visitor:
+<h1>{title}</h1>
+<p>An ordinary web app on {listen}. What it was told of its visitor:
 <pre>
 X-Forwarded-User:   $http_x_forwarded_user
 X-Forwarded-Email:  $http_x_forwarded_email
@@ -138,7 +189,6 @@ X-Forwarded-Groups: $http_x_forwarded_groups
 ';
     }}
   }}
-}}
 "#
     )
 }

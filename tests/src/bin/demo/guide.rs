@@ -19,6 +19,8 @@ use crate::{
 pub const GATEWAY: &str = "doorward";
 /// The connector.
 pub const CONNECTOR: &str = "doorward-connector";
+/// The identity provider.
+pub const LOGIN: &str = "doorward-dev-provider";
 /// How much of a log is shown when something went wrong.
 const TAIL: usize = 15;
 
@@ -80,6 +82,19 @@ pub struct Guide {
     programs: Vec<Running>,
     steps: Vec<Step>,
     step: Step,
+}
+
+/// What a command must have printed; anything else is the gateway's fault.
+pub fn expect(done: &Done, parts: &[&str]) -> Result<()> {
+    match parts.iter().find(|part| !done.says(&[part])) {
+        None => Ok(()),
+        Some(missing) => Err(fault(GATEWAY, format!("expected {missing:?} here"))),
+    }
+}
+
+/// A command that must have succeeded, or it is the fault of `whose`.
+pub fn must(done: &Done, whose: &'static str) -> Result<()> {
+    if done.ok { Ok(()) } else { Err(fault(whose, "the command failed")) }
 }
 
 /// Milliseconds, to the microsecond.

@@ -7,12 +7,15 @@ mod board;
 mod company;
 mod files;
 mod guide;
+mod live;
 mod net;
 mod options;
+mod people;
 mod place;
 mod record;
 mod running;
 mod screen;
+mod signing;
 mod tour;
 mod visit;
 

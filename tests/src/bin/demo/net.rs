@@ -17,6 +17,8 @@ const CLAIM: u16 = 5170;
 const WIKI: (u8, u16) = (10, 8080);
 /// The same of the database: PostgreSQL's own port.
 pub const DB: (u8, u16) = (11, 5432);
+/// The same of the identity provider. Not 443: that takes a right that not everybody has.
+const LOGIN: (u8, u16) = (20, 8443);
 /// Where the connector dials the gateway.
 const LINK: (u8, u16) = (1, 51821);
 /// Where devices dial the gateway, unless told otherwise: the usual port of WireGuard.
@@ -33,6 +35,8 @@ pub struct Net {
     pub wiki: SocketAddr,
     /// The database, at its site.
     pub db: SocketAddr,
+    /// The identity provider.
+    pub login: SocketAddr,
     reserved: Option<UdpSocket>,
     _claim: TcpListener,
 }
@@ -44,12 +48,13 @@ impl Net {
         let mut claims = (0..=u8::MAX).map(|n| (n, TcpListener::bind((address(n, 1), CLAIM))));
         let free = claims.find_map(|(n, claim)| Some((n, claim.ok()?)));
         let (n, claim) = free.context("no addresses: 256 demos run already, or 127.0.0.0/8 is not there")?;
-        let (link, wiki, db) = (address(n, LINK.0), address(n, WIKI.0), address(n, DB.0));
+        let at = |(host, _): (u8, u16)| address(n, host);
         Ok(Self {
             endpoint: SocketAddr::new(ip, reserved.local_addr()?.port()),
-            link: udp(link.into(), LINK.1)?.local_addr()?,
-            wiki: tcp(wiki, WIKI.1)?,
-            db: tcp(db, DB.1)?,
+            link: udp(at(LINK).into(), LINK.1)?.local_addr()?,
+            wiki: tcp(at(WIKI), WIKI.1)?,
+            db: tcp(at(DB), DB.1)?,
+            login: tcp(at(LOGIN), LOGIN.1)?,
             reserved: Some(reserved),
             _claim: claim,
         })
@@ -113,7 +118,8 @@ mod tests {
     fn two_demos_have_different_addresses() -> Result<()> {
         let options = Options { listen: [127, 0, 0, 1].into(), port: None, once: true, json: false };
         let (one, other) = (Net::claim(&options)?, Net::claim(&options)?);
-        assert_ne!((one.wiki.ip(), one.db.ip()), (other.wiki.ip(), other.db.ip()));
+        let all = |net: &Net| [net.wiki.ip(), net.db.ip(), net.login.ip()];
+        assert!(all(&one).iter().zip(all(&other)).all(|(one, other)| *one != other));
         assert_ne!(one.endpoint, other.endpoint);
         Ok(())
     }

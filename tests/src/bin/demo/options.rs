@@ -9,20 +9,24 @@ A company with Doorward on this machine, shown by real commands and their real o
 
 Usage: make demo [ARGS='OPTIONS']      (or, once built, target/debug/demo OPTIONS)
 
-It starts, as you and without root: a private site (nginx as the app `wiki`, PostgreSQL as the app
-`db`), a connector that dials out of it, and a gateway. Two devices of one person then use the apps:
-one is healthy, one has its disk encryption off. All of it is added by commands. You see
-  1  a page opening by name, with the identity the app saw, and that there is no other way to it
-  2  the unhealthy device refused, with the reason and what would help
-  3  a live connection cut because the device's posture changed, with the milliseconds
-  4  a device shut out and let in again
-  5  a live connection that ends because its time ends
-  6  a policy edit opening what was closed
-  7  the gateway killed and started again, with nothing lost
+It starts, as you and without root: a private site (nginx as the apps `wiki` and `admin`, PostgreSQL as
+the app `db`), a connector that dials out of it, an identity provider, and a gateway. Two devices of one
+person then use the apps: one is healthy, one has its disk encryption off. All of it is added by
+commands. You see
+  1  a device with nobody signed in reaching nothing, and being told what helps
+  2  a person signing in on the way to a page, and the identity the app saw
+  3  the unhealthy device refused, with the reason and what would help
+  4  a page that asks for a one-time code as well
+  5  a live connection cut because the device's posture changed, with the milliseconds
+  6  a device shut out and let in again
+  7  a live connection that ends because its time ends
+  8  a policy edit opening what was closed
+  9  signing out, which cuts what is open
+ 10  the gateway killed and started again, with nothing lost and nobody signed out
 Every command is printed as it is run: repeat it in another terminal while the demo is up.
 
 Then the demo stays up until Ctrl-C, and prints a WireGuard configuration and a QR code so that you can
-join with your own WireGuard app and open the page in your own browser.
+join with your own WireGuard app and sign in with your own browser.
 
 Options:
   --listen IP   where your devices reach this machine [default: 127.0.0.1, this machine only]. For

@@ -23,11 +23,13 @@ use tests::programs;
 const NAME: &str = "doorward-demo-";
 /// Held as long as a demo lives.
 const LOCK: &str = "lock";
+/// What `curl` trusts, within the folder.
+pub const TRUSTED: &str = "trusted.pem";
 /// Where a folder has its programs' logs.
 pub const LOGS: &str = "logs";
 
 /// Programs the demo runs, with the Debian package that brings each.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 10] = [
     ("nginx", "nginx-light"),
     ("initdb", "postgresql"),
     ("psql", "postgresql-client"),
@@ -37,6 +39,7 @@ const NEEDED: [(&str, &str); 9] = [
     ("unshare", "util-linux"),
     ("grep", "grep"),
     ("cat", "coreutils"),
+    ("sed", "sed"),
 ];
 
 /// Where the demo lives.
@@ -56,7 +59,7 @@ impl Place {
         // Whatever we and our programs write, keys among it, is for us alone.
         umask(Mode::from_bits_truncate(0o077));
         let bin = programs::folder()?;
-        for name in ["doorward", "doorward-connector", "doorward-device"] {
+        for name in ["doorward", "doorward-connector", "doorward-device", "doorward-dev-provider"] {
             programs::ours(name)?;
         }
         let path = search_path(&bin)?;
@@ -75,6 +78,7 @@ impl Place {
         let mut command = Command::new(program);
         command.current_dir(&self.folder).stdin(Stdio::null()).env_clear().env("PATH", &self.path);
         command.env("HOME", &self.folder).env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("NO_COLOR", "1");
+        command.env("CURL_CA_BUNDLE", self.folder.join(TRUSTED));
         command
     }
 

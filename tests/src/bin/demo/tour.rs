@@ -1,25 +1,25 @@
-//! The tour: seven steps, each a few commands and what they must show.
+//! The tour: ten steps, each a few commands and what they must show.
 //! It prepares nothing. Always true: a step leaves things as the next one expects them, and waits
 //! for events, never for time to pass, except where time passing is what it shows.
 
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use protocol::time::Timestamp;
 
 use crate::{
-    board::Line,
-    company::{Company, LAPTOP, OLD_LAPTOP, SERVE, millis_after, report_disk, through},
+    company::{Company, LAPTOP, OLD_LAPTOP, SERVE, millis_after, report_disk},
     files,
-    guide::{Background, CONNECTOR, Done, GATEWAY, Guide, fault, ms},
+    guide::{CONNECTOR, Done, GATEWAY, Guide, expect, fault, ms, must},
+    live,
+    place::TRUSTED,
+    signing::{self, WIKI, look},
 };
 
 /// Excerpts of `doorward status`.
 const FLOWS: &str = "doorward status | grep -A 2 '^FLOWS'";
 const DENIALS: &str = "doorward status | grep -A 4 '^LATEST DENIALS'";
 const DEVICES: &str = "doorward admin device list";
-/// What a session says when it is live.
-const LIVE: &str = "connected as ada";
 /// How far ahead the end of a permit is put: policies are loaded and a session is open before it comes.
 const AHEAD_MS: i64 = 8000;
 
@@ -28,62 +28,37 @@ pub fn run(guide: &mut Guide, company: &Company) -> Result<()> {
     let (folder, bin) = (guide.place.folder.display().to_string(), guide.place.bin.display().to_string());
     guide.screen.progress("everything runs; the tour begins")?;
     guide.screen.say(&format!(
-        "To repeat a command in another terminal while the demo is up:\n  cd {folder}; PATH={bin}:$PATH"
+        "To repeat a command in another terminal while the demo is up:\n  \
+         cd {folder}; PATH={bin}:$PATH; export CURL_CA_BUNDLE={folder}/{TRUSTED}"
     ))?;
-    guide.step(
-        "page",
-        "1. A page opens by name, through the tunnel; the app sees who is there",
-        |guide| page(guide, company),
-    )?;
-    guide.step("refused", "2. The same person on a device whose disk is not encrypted", |guide| {
+    guide.step("nobody", "1. A device with nobody signed in reaches nothing", |guide| {
+        signing::nobody(guide, company)
+    })?;
+    guide.step("sign-in", "2. Ada signs in on the way to a page; the app sees who is there", |guide| {
+        signing::sign_in(guide, company)
+    })?;
+    guide.step("refused", "3. The same person on a device whose disk is not encrypted", |guide| {
         refused(guide, company)
     })?;
-    guide.step("posture", "3. A live connection is cut when the device's posture changes", |guide| {
+    guide.step("step-up", "4. A page that asks for more than a password", signing::step_up)?;
+    guide.step("posture", "5. A live connection is cut when the device's posture changes", |guide| {
         posture(guide, company)
     })?;
-    guide.step("device", "4. A lost device is shut out, and let in again", |guide| {
+    guide.step("device", "6. A lost device is shut out, and let in again", |guide| {
         lost_device(guide, company)
     })?;
-    guide.step("time", "5. A live connection ends at the instant its permit does", |guide| {
+    guide.step("time", "7. A live connection ends at the instant its permit does", |guide| {
         time(guide, company)
     })?;
-    guide.step("policy", "6. A policy edit opens what is closed", |guide| policy(guide, company))?;
-    guide.step("restart", "7. The gateway is killed, and nothing is lost", restart)
-}
-
-fn page(guide: &mut Guide, company: &Company) -> Result<String> {
-    guide.screen.say(
-        "All of this is one machine, so the private site is made of loopback addresses. A device here is a\n\
-         network namespace of its own, with the WireGuard tunnel as its only way out: straight to the app's\n\
-         address it gets nowhere.",
-    )?;
-    let direct = guide.run(&format!("{} curl -sS http://{}/", through(LAPTOP), company.net.wiki))?;
-    if direct.ok {
-        return Err(anyhow!("the device reached the app past the tunnel: the demo's set-up is at fault"));
-    }
-    guide.screen.say("By its name in the tunnel the app is there, and was told who comes:")?;
-    let page = guide.run(&format!("{} curl -sS http://wiki.corp.example/", through(LAPTOP)))?;
-    if !page.ok {
-        return Err(fault(CONNECTOR, "the page did not open"));
-    }
-    expect(&page, &["The wiki", "X-Forwarded-User:   corp/ada", "corp/engineering"])?;
-    guide.measured("page_ms", ms(page.took));
-    guide.screen.say("A visitor who claims to be somebody else:")?;
-    let forged =
-        format!("{} curl -sS -H 'X-Forwarded-User: corp/grace' http://wiki.corp.example/", through(LAPTOP));
-    let forged = guide.run(&forged)?;
-    expect(&forged, &["X-Forwarded-User:   corp/ada"])?;
-    if forged.says(&["corp/grace"]) {
-        return Err(fault(GATEWAY, "the app was told what the visitor claimed"));
-    }
-    Ok(format!(
-        "the app saw corp/ada, in {:.0} ms with the tunnel's handshake; the forged name never arrived",
-        ms(page.took)
-    ))
+    guide.step("policy", "8. A policy edit opens what is closed", |guide| policy(guide, company))?;
+    guide.step("sign-out", "9. Signing out cuts what is open", |guide| signing::sign_out(guide, company))?;
+    guide.step("restart", "10. The gateway is killed, and nothing is lost", restart)
 }
 
 fn refused(guide: &mut Guide, company: &Company) -> Result<String> {
-    let page = guide.run(&format!("{} curl -sS http://wiki.corp.example/", through(OLD_LAPTOP)))?;
+    guide.screen.say("She signs in there as well, which helps no further:")?;
+    signing::again(guide, OLD_LAPTOP)?;
+    let page = guide.run(&look(OLD_LAPTOP, WIKI))?;
     expect(&page, &["guard-disk", "Disk encryption is off", "FileVault", "Request id"])?;
     guide.screen.say("A TCP client cannot be shown a page: its connection is refused at once.")?;
     let session = guide.run(&company.psql(OLD_LAPTOP, &["select 1"]))?;
@@ -118,11 +93,11 @@ fn explain(guide: &mut Guide, id: &str) -> Result<Done> {
 }
 
 fn posture(guide: &mut Guide, company: &Company) -> Result<String> {
-    let session = live_session(guide, company)?;
+    let session = live::open(guide, company)?;
     let flows = guide.run(FLOWS)?;
     expect(&flows, &[LAPTOP, "corp/ada", "engineers-db"])?;
     guide.screen.say("Device management reports that the disk is not encrypted any more:")?;
-    let verdict = cut_by(guide, session, &report_disk(LAPTOP, false))?;
+    let verdict = live::cut_by(guide, session, &report_disk(LAPTOP, false))?;
     guide.screen.say("It is encrypted again:")?;
     let again = guide.run(&report_disk(LAPTOP, true))?;
     must(&again, GATEWAY)?;
@@ -130,31 +105,17 @@ fn posture(guide: &mut Guide, company: &Company) -> Result<String> {
 }
 
 fn lost_device(guide: &mut Guide, company: &Company) -> Result<String> {
-    let session = live_session(guide, company)?;
+    let session = live::open(guide, company)?;
     guide.screen.say("Its owner calls: the laptop is gone.")?;
     let disable = format!("doorward admin device disable {LAPTOP} --why \"left in a train\"");
-    let verdict = cut_by(guide, session, &disable)?;
-    guide.screen.say("It was found, and is let in with the key it had:")?;
+    let verdict = live::cut_by(guide, session, &disable)?;
+    guide.screen.say("It was found, and is let in with the key it had. Its session was over:")?;
     let enable = guide.run(&format!("doorward admin device enable {LAPTOP}"))?;
     must(&enable, GATEWAY)?;
+    signing::again(guide, LAPTOP)?;
     let open = guide.run(&company.psql(LAPTOP, &["select 'open to ' || current_user"]))?;
     expect(&open, &["open to ada"])?;
     Ok(verdict)
-}
-
-/// Runs a command that takes a live session's right away; what it took to cut it.
-fn cut_by(guide: &mut Guide, session: Background, line: &str) -> Result<String> {
-    let first = guide.gateway_lines()?;
-    let command = guide.run(line)?;
-    must(&command, GATEWAY)?;
-    guide.screen.say("Meanwhile, in the session:")?;
-    let (_, end) = cut(guide, session)?;
-    let total = ms(end.at.saturating_duration_since(command.started));
-    guide.gateway_says(first, &["flow ended", LAPTOP, "cut"]).map_err(|error| {
-        fault(GATEWAY, format!("the session ended, but not because it was cut: {error:#}"))
-    })?;
-    guide.measured("from_command_to_end_ms", total);
-    Ok(format!("psql saw its connection end {total:.0} ms after the command was started"))
 }
 
 fn time(guide: &mut Guide, company: &Company) -> Result<String> {
@@ -162,11 +123,11 @@ fn time(guide: &mut Guide, company: &Company) -> Result<String> {
     let until = Timestamp::from_millis((now.millis() + AHEAD_MS) / 1000 * 1000);
     guide.screen.say("The permit for the database gets an end, a few seconds ahead:")?;
     load_db_policy(guide, Some(until))?;
-    let session = live_session(guide, company)?;
+    let session = live::open(guide, company)?;
     let flows = guide.run(FLOWS)?;
     expect(&flows, &[LAPTOP, &until.to_string()])?;
     guide.screen.say("Nobody does anything now; the session is idle.")?;
-    let (_, end) = cut(guide, session)?;
+    let (_, end) = live::ended(guide, session)?;
     let late = millis_after(until, end.wall);
     guide.measured("promised", until.to_string());
     guide.measured("end_seen", Timestamp::from_system(end.wall).to_string());
@@ -181,7 +142,7 @@ fn time(guide: &mut Guide, company: &Company) -> Result<String> {
 }
 
 fn policy(guide: &mut Guide, company: &Company) -> Result<String> {
-    guide.screen.say("The permit of step 5 is over, so a new session is refused:")?;
+    guide.screen.say("The permit of step 7 is over, so a new session is refused:")?;
     let question = company.psql(LAPTOP, &["select 'open to ' || current_user"]);
     let refused = guide.run(&question)?;
     if refused.ok {
@@ -195,6 +156,8 @@ fn policy(guide: &mut Guide, company: &Company) -> Result<String> {
 }
 
 fn restart(guide: &mut Guide) -> Result<String> {
+    guide.screen.say("She signs in again:")?;
+    signing::again(guide, LAPTOP)?;
     let before = guide.run(DEVICES)?;
     must(&before, GATEWAY)?;
     guide.screen.say("No time to write anything down:")?;
@@ -207,7 +170,8 @@ fn restart(guide: &mut Guide) -> Result<String> {
     if after.text() != before.text() {
         return Err(fault(GATEWAY, "the devices are not what they were"));
     }
-    let page = guide.run(&format!("{} curl -sS http://wiki.corp.example/", through(LAPTOP)))?;
+    guide.screen.say("Nobody has to sign in again:")?;
+    let page = guide.run(&look(LAPTOP, WIKI))?;
     expect(&page, &["X-Forwarded-User:   corp/ada"])?;
     let (ready, open) = (
         ms(ready.at.saturating_duration_since(killed)),
@@ -220,44 +184,12 @@ fn restart(guide: &mut Guide) -> Result<String> {
     must(&verified, GATEWAY)?;
     expect(&verified, &["sound"])?;
     Ok(format!(
-        "the same devices as before; ready {ready:.0} ms after the kill, the page was open again after {open:.0} ms"
+        "the same devices and sessions as before; ready {ready:.0} ms after the kill, the page was open again after {open:.0} ms"
     ))
-}
-
-/// A session with the database that waits for an hour.
-fn live_session(guide: &mut Guide, company: &Company) -> Result<Background> {
-    guide.screen.say("A session with the database that would last for an hour:")?;
-    let line = company.psql(LAPTOP, &["select 'connected as ' || current_user", "select pg_sleep(3600)"]);
-    let mut session = guide.start(&line)?;
-    guide.follow(&mut session, LIVE).map_err(|error| fault(CONNECTOR, format!("no session: {error:#}")))?;
-    Ok(session)
-}
-
-/// Waits until a live session has ended; all of it, and the first line that tells.
-fn cut(guide: &mut Guide, session: Background) -> Result<(Done, Line)> {
-    let done = guide.finish(session).context("the session goes on")?;
-    if done.ok {
-        return Err(fault(GATEWAY, "the session ended as if all was well"));
-    }
-    let told = done.lines.iter().skip_while(|line| !line.text.contains(LIVE)).nth(1).cloned();
-    let told = told.ok_or_else(|| anyhow!("psql ended without a word"))?;
-    Ok((done, told))
 }
 
 fn load_db_policy(guide: &mut Guide, until: Option<Timestamp>) -> Result<()> {
     guide.run(&format!("cat >policies/db.cedar <<'END'\n{}END", files::db(until)))?;
     let load = guide.run("doorward policy load")?;
     must(&load, GATEWAY)
-}
-
-/// What a command must have printed; anything else is the gateway's fault.
-fn expect(done: &Done, parts: &[&str]) -> Result<()> {
-    match parts.iter().find(|part| !done.says(&[part])) {
-        None => Ok(()),
-        Some(missing) => Err(fault(GATEWAY, format!("expected {missing:?} here"))),
-    }
-}
-
-fn must(done: &Done, whose: &'static str) -> Result<()> {
-    if done.ok { Ok(()) } else { Err(fault(whose, "the command failed")) }
 }

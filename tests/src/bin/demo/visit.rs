@@ -8,8 +8,11 @@ use anyhow::{Context, Result};
 
 use crate::{
     board::{Line, Stopped},
-    company::{Company, Form, add_device},
+    company::{Company, Form, add_device, browse},
     guide::{GATEWAY, Guide},
+    people::{EVERYBODY, GRACE, Person},
+    place::TRUSTED,
+    signing::WIKI,
 };
 
 /// The third device, as text.
@@ -43,13 +46,15 @@ fn show(guide: &mut Guide, company: &Company) -> Result<()> {
         fs::read_to_string(folder.join(format!("{LAPTOP}.conf"))).context("reading a configuration")?;
     let code = fs::read_to_string(folder.join(format!("{PHONE}.qr"))).context("reading a code")?;
     guide.screen.say(&format!(
-        "You are corp/grace, an engineer. On this machine, without root:\n\
-         \x20 cd {0}; PATH={1}:$PATH\n\
-         \x20 doorward-device run --config {LAPTOP}.conf -- curl http://wiki.corp.example/\n\
+        "You are {2}, an engineer. On this machine, without root:\n\
+         \x20 cd {0}; PATH={1}:$PATH; export CURL_CA_BUNDLE={0}/{TRUSTED}\n\
+         \x20 {3}\n\
          or with the stock client: sudo wg-quick up {0}/{LAPTOP}.conf (down again before Ctrl-C).\n\
          That file, for any WireGuard app:\n\n",
         folder.display(),
-        guide.place.bin.display()
+        guide.place.bin.display(),
+        GRACE.name,
+        browse(LAPTOP, WIKI, &GRACE),
     ))?;
     text.lines().try_for_each(|line| guide.screen.output(line))?;
     guide
@@ -63,13 +68,26 @@ fn show(guide: &mut Guide, company: &Company) -> Result<()> {
         )?;
     }
     guide.screen.say(&format!(
-        "\nThen open http://wiki.corp.example/ (written with http://, since the demo has no certificates).\n\
+        "\nThen open the portal, https://door.corp.example/, or a page: {WIKI}\n\
+         Browsers warn until they trust the demo: http://door.corp.example/certificate tells how, and the\n\
+         provider's own authority is {}/login/ca.pem (or go on past the warning).\n\
+         {}\n\
          The gateway is {}, UDP. The disks' state counts as confirmed for 24 hours.\n\
          Logs: {}/logs. Decisions follow here as they are made. Ctrl-C ends and removes everything.\n",
+        folder.display(),
+        people(),
         company.net.endpoint,
         folder.display()
     ))?;
     Ok(())
+}
+
+/// Who can sign in, as what.
+fn people() -> String {
+    let told = EVERYBODY.map(|Person { login, password, code, .. }| {
+        format!("  user {login}, password {password}, one-time code {code}")
+    });
+    format!("Each of these signs in on the devices that are theirs:\n{}", told.join("\n"))
 }
 
 /// Shows decisions as they are made, until the demo is to end.
