@@ -196,7 +196,7 @@ function escape(value) {
 
 const log = [];
 const secrets = []; // tokens it gave away, and what they were asked for with
-const faults = new Map(); // path -> { status, error, delay in ms, times }
+const faults = new Map(); // path -> { status, error, delay in ms, late in ms, times }
 
 const controls = {
   /// New keys sign from now on; with `drop` the old ones are no longer published.
@@ -214,8 +214,8 @@ const controls = {
   remove({ login }) {
     return people.delete(login);
   },
-  fault({ path, status = 500, error = 'server_error', delay = 0, times = 1 }) {
-    faults.set(path, { status, error, delay, times });
+  fault({ path, status = 500, error = 'server_error', delay = 0, late = 0, times = 1 }) {
+    faults.set(path, { status, error, delay, late, times });
     return faults.size;
   },
   heal() {
@@ -249,12 +249,19 @@ async function control(name, request, response) {
   return send(response, 200, await act(await json(request)));
 }
 
+/// Lets what is answered wait.
+function hold(response, late) {
+  const end = response.end.bind(response);
+  response.end = (...rest) => { setTimeout(() => end(...rest), late); return response; };
+}
+
 /// Whether a fault answered, or kept the caller waiting, instead of the provider.
 async function faulty(path, response) {
   const fault = faults.get(path);
   if (!fault || fault.times < 1) return false;
   fault.times -= 1;
   if (fault.delay) await new Promise((resolve) => { setTimeout(resolve, fault.delay); });
+  if (fault.late) hold(response, fault.late);
   if (fault.status === 200) return false;
   send(response, fault.status, { error: fault.error });
   return true;
@@ -278,7 +285,8 @@ async function answer(request, response) {
   const entry = { method: request.method, path, status: null };
   log.push(entry);
   if (log.length > LONGEST_LOG) log.shift();
-  response.on('finish', () => { entry.status = response.statusCode; });
+  // Also if nobody waited for it.
+  response.on('close', () => { entry.status = response.statusCode; });
   if (await faulty(path, response)) return undefined;
   if (path.startsWith('/interaction/')) return interact(request, response);
   return provider.callback()(request, response);

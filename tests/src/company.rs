@@ -78,6 +78,8 @@ pub struct Company {
     pub connectors: Vec<(String, String)>,
     /// Whether people must sign in, and reach `wiki` and `vault` over TLS.
     pub sign_in: bool,
+    /// Who is asked for names that are not the company's.
+    pub resolvers: Vec<&'static str>,
     /// Data-plane threads of the gateway, if it does not choose.
     pub shards: Option<u8>,
     /// Added to `doorward.toml`.
@@ -193,6 +195,7 @@ impl Company {
             policies: BTreeMap::from([("staff", STAFF.to_owned()), ("guards", GUARDS.to_owned())]),
             connectors: Vec::new(),
             sign_in: false,
+            resolvers: Vec::new(),
             shards: None,
             more: String::new(),
         })
@@ -239,7 +242,8 @@ impl Company {
         } else {
             format!("[session]\nrequired = false\n{APPS}")
         };
-        Ok(format!("[gateway]\n{name}{shards}endpoint = \"{}:51820\"{HEAD}{apps}{}", self.outside, self.more))
+        let head = HEAD.replace("resolvers = []", &format!("resolvers = {:?}", self.resolvers));
+        Ok(format!("[gateway]\n{name}{shards}endpoint = \"{}:51820\"{head}{apps}{}", self.outside, self.more))
     }
 
     fn directory_toml(&self) -> Result<String> {

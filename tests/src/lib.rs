@@ -25,6 +25,7 @@ pub mod process;
 pub mod programs;
 pub mod provider;
 pub mod provider_mock;
+pub mod resolver;
 pub mod sandbox;
 pub mod scene;
 pub mod services;

@@ -8,6 +8,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{device::Device, office::Office, provider::PASSWORD};
 
+/// More redirects than any way has.
+const MOST_STEPS: usize = 20;
+
 /// Somebody at a device.
 pub struct Person<'a> {
     device: &'a Device,
@@ -31,8 +34,18 @@ pub struct Answer {
 impl<'a> Person<'a> {
     /// At `device`, in a browser of their own called `name`.
     pub fn at(office: &Office, device: &'a Device, name: &str) -> Result<Self> {
+        Self::trusting(office.trusted(device)?, device, name)
+    }
+
+    /// The same, with what the browser trusts.
+    pub fn trusting(trusted: PathBuf, device: &'a Device, name: &str) -> Result<Self> {
         let jar = device.host().folder().join(format!("{name}.jar"));
-        Ok(Self { device, jar, trusted: office.trusted(device)? })
+        Ok(Self { device, jar, trusted })
+    }
+
+    /// The browser's cookies, as the file curl keeps them in.
+    pub fn jar(&self) -> &Path {
+        &self.jar
     }
 
     /// The same person's browser taken to another device, as a thief would.
@@ -48,6 +61,37 @@ impl<'a> Person<'a> {
     /// The same, but goes nowhere from there.
     pub fn look(&self, url: &str) -> Result<Answer> {
         self.curl(&[url])
+    }
+
+    /// Does what `curl` does with these arguments, by this browser's cookies and for whoever reads HTML.
+    pub fn asks(&self, arguments: &[&str]) -> Result<Answer> {
+        self.curl(arguments)
+    }
+
+    /// Goes from redirect to redirect until there is none, or the next address begins with `end`. What each
+    /// answer was, head and all.
+    pub fn walks(&self, url: &str, end: &str) -> Result<Vec<Answer>> {
+        let mut steps = vec![self.curl(&["--include", url])?];
+        loop {
+            let next = steps.last().map(|step| step.location.clone()).unwrap_or_default();
+            ensure!(steps.len() < MOST_STEPS, "redirected in circles: {next}");
+            if next.is_empty() || next.starts_with(end) {
+                return Ok(steps);
+            }
+            steps.push(self.curl(&["--include", &next])?);
+        }
+    }
+
+    /// The same after filling in the provider's form as `login`.
+    pub fn fills_in_and_walks(&self, form: &Answer, login: &str, end: &str) -> Result<Vec<Answer>> {
+        let (login, password) = (format!("login={login}"), format!("password={PASSWORD}"));
+        let sent = self.curl(&["--include", "--data", &login, "--data", &password, &form.url])?;
+        ensure!(!sent.location.is_empty(), "the provider did not let {login} in: {sent:?}");
+        let mut steps = vec![sent.clone()];
+        if !sent.location.starts_with(end) {
+            steps.extend(self.walks(&sent.location, end)?);
+        }
+        Ok(steps)
     }
 
     /// Fills in a form and sends it, following redirects.

@@ -202,6 +202,13 @@ impl Provider {
         self.control("fault", &fault).map(drop)
     }
 
+    /// Does what it is asked at the next `times` requests for a path, but answers only after so many
+    /// milliseconds: who does not wait has used up what it asked with.
+    pub fn answer_late(&self, path: &str, milliseconds: u32, times: u32) -> Result<()> {
+        let fault = json!({ "path": path, "status": 200, "times": times, "late": milliseconds });
+        self.control("fault", &fault).map(drop)
+    }
+
     /// No faults any more.
     pub fn clear_faults(&self) -> Result<()> {
         self.control("heal", &json!({})).map(drop)
@@ -221,6 +228,16 @@ impl Provider {
     /// Every token, code and code verifier that a client had of it or showed it.
     pub fn secrets(&self) -> Result<Vec<String>> {
         Ok(serde_json::from_value(self.control("secrets", &json!({}))?)?)
+    }
+
+    /// How often it was asked for tokens.
+    pub fn asked_for_tokens(&self) -> Result<usize> {
+        Ok(self.requests()?.iter().filter(|request| request.path == "/token").count())
+    }
+
+    /// Ends it at once; nobody listens there any more.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
     }
 
     /// `curl` on the provider's host, which trusts it; no proxy, progress or configuration.

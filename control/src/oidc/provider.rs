@@ -105,6 +105,11 @@ impl Provider {
         &self.spec
     }
 
+    /// Whether it answers now: for who sends somebody there that did not ask for it.
+    pub async fn answers(&self) -> bool {
+        discovery::fetch(&self.http, &self.issuer).await.is_ok()
+    }
+
     /// What is wrong with it since when, if the last look failed.
     pub fn health(&self) -> Option<(Timestamp, Alarm)> {
         self.asked(|asked| asked.failed.clone())

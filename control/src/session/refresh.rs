@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use protocol::{id::UserId, time::Timestamp};
 
 use super::{Authority, Claims, Plan, believe, draft, end, known, planned};
-use crate::{directory::View, object::session::Refreshing};
+use crate::{
+    directory::View,
+    object::{Session, session::Refreshing},
+};
 
 /// What the provider answered.
 #[derive(Debug, Clone)]
@@ -33,26 +36,35 @@ pub enum Answered {
     },
 }
 
-/// Writes down that `gateway` is about to ask; `None` if the session is gone or cannot be asked about.
-pub fn asked(view: &View, session: &str, gateway: &Arc<str>, now: Timestamp) -> Option<Plan> {
-    let mut draft = draft(view, now);
-    let mut session = (*known(&mut draft, session)?).clone();
+/// Writes down the question that is about to be asked with what is known of the session by `seen`; `None` if
+/// the session is gone, cannot be asked about, or somebody else has begun to ask since: what it would be asked
+/// with may be used up.
+pub fn asked(view: &View, seen: &Session, question: &Refreshing) -> Option<Plan> {
+    let mut draft = draft(view, question.at);
+    let mut session = (*known(&mut draft, &seen.id)?).clone();
     session.refresh.as_ref()?;
-    session.refreshing = Some(Refreshing { at: now, by: gateway.clone() });
+    if session.refreshing != seen.refreshing || session.refresh != seen.refresh {
+        return None;
+    }
+    session.refreshing = Some(question.clone());
     draft.put(&session);
     Some(planned(draft))
 }
 
-/// What the answer means; `None` if the session is gone.
+/// What the answer to `question` means; `None` if the session is gone, or somebody else has asked since, who
+/// knows better.
 pub fn refreshed(
     view: &View,
     session: &str,
-    answered: &Answered,
+    (question, answered): (&Refreshing, &Answered),
     authority: &Authority,
     now: Timestamp,
 ) -> Option<Plan> {
     let mut draft = draft(view, now);
     let before = known(&mut draft, session)?;
+    if before.refreshing.as_ref() != Some(question) {
+        return None;
+    }
     let mut session = (*before).clone();
     session.refreshing = None;
     match answered {

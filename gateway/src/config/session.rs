@@ -43,11 +43,12 @@ pub(super) fn read(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Session 
 
 fn walk(s: &mut Section<'_>, warnings: &mut Vec<Mistake>) -> Session {
     let usual = Session::default();
+    let lifetime = s.duration_or("lifetime", usual.lifetime);
     let session = Session {
         required: s.flag_or("required", usual.required),
-        lifetime: s.duration_or("lifetime", usual.lifetime),
+        lifetime,
         idle: s.duration_or("idle", usual.idle),
-        refresh: s.duration_or("refresh", usual.refresh),
+        refresh: s.duration_or("refresh", usual.refresh.min(lifetime)),
         unrefreshed: s.duration_or("unrefreshed", usual.unrefreshed),
     };
     for (key, value) in

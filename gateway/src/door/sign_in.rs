@@ -13,6 +13,7 @@ use control::oidc::{Begin, Pending, Prompt, Refusal, Returned, SignInError};
 use policy::decision::StepUp;
 use protocol::config::Secret;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::{Door, Visitor, back::back, cookie, html, html_with, words};
 use crate::{
@@ -75,6 +76,9 @@ fn encoded(text: &str) -> String {
     }
     out
 }
+
+/// A person on the way to a page waits no longer for what they did not ask for.
+const SOON: Duration = Duration::from_secs(2);
 
 /// What `/sign-in` is asked with.
 #[derive(Debug, Default, Deserialize)]
@@ -141,6 +145,13 @@ async fn leave(
     let Some(client) = door.0.parts.sessions.providers.of(provider) else {
         return html_with(StatusCode::NOT_FOUND, no_provider());
     };
+    if way.silent {
+        // Who does not come back is not sent again for a while; nor is anybody to a provider that is down.
+        door.0.parts.renewals.failed(&visitor.device);
+        if !answers(door, &client).await {
+            return go_on(door, &snapshot, visitor, &way.to);
+        }
+    }
     let step_up = way.step_up.clone().unwrap_or(StepUp { max_age: None, acr: None });
     let owner = snapshot.device(&visitor.device).and_then(|device| snapshot.user(&device.facts.owner));
     let begin = Begin {
@@ -171,11 +182,16 @@ async fn leave(
         at,
     });
     let cookie = cookie::write(&kept, &keys, store, &visitor.device);
-    if way.silent {
-        // Also if nobody ever comes back: who met a provider that is down is not sent there again at once.
-        door.0.parts.renewals.failed(&visitor.device);
-    }
     with_cookie(Redirect::to(&begun.url).into_response(), cookie)
+}
+
+/// Whether the provider is there, within what a person on the way to a page may be kept for it.
+async fn answers(door: &Door, client: &control::oidc::Provider) -> bool {
+    let answers = async {
+        let _place = door.0.under_way.acquire().await;
+        client.answers().await
+    };
+    timeout(SOON, answers).await.unwrap_or(false)
 }
 
 /// What the provider sends the browser back with.
@@ -246,6 +262,8 @@ async fn arrive(
             let to = back(&door.snapshot(), &begun.to).unwrap_or_else(|| format!("{origin}/"));
             Redirect::to(&to).into_response()
         }
+        // The provider remembers somebody else, or the store is away: nothing that was asked for here.
+        Err(_) if begun.silent => go_on(door, &snapshot, visitor, &begun.to),
         Err(NoSession::Refused(refused)) => {
             html_with(StatusCode::FORBIDDEN, refused_page(&refused.to_string(), &way, &origin))
         }

@@ -30,7 +30,11 @@ impl Form {
         let value = |name: &str| headers.get(name).map(|value| value.as_bytes());
         let accept = value(header::ACCEPT.as_str()).unwrap_or(b"*/*");
         let takes_html = accept.windows(9).any(|part| part.eq_ignore_ascii_case(b"text/html"));
-        if value("sec-fetch-mode") == Some(b"navigate") || takes_html {
+        let mode = value("sec-fetch-mode");
+        let navigates = mode == Some(b"navigate");
+        // What a script fetches it reads, whatever it says that it takes.
+        let is_fetched = !navigates && (mode.is_some() || value("x-requested-with").is_some());
+        if navigates || (takes_html && !is_fetched) {
             return Self::Page;
         }
         let from_a_page =
@@ -181,6 +185,8 @@ mod tests {
         assert_eq!(Form::of(&headers(&[("accept", "*/*"), ("sec-fetch-mode", "cors")])), Form::Json);
         assert_eq!(Form::of(&headers(&[("accept", "*/*"), ("x-requested-with", "x")])), Form::Json);
         assert_eq!(Form::of(&headers(&[("accept", "application/json")])), Form::Json);
+        assert_eq!(Form::of(&headers(&[("accept", "text/html"), ("sec-fetch-mode", "cors")])), Form::Json);
+        assert_eq!(Form::of(&headers(&[("accept", "text/html"), ("origin", "https://a")])), Form::Page);
     }
 
     #[test]

@@ -52,6 +52,14 @@ impl Providers {
         self.known().troubles.remove(provider).is_some()
     }
 
+    /// Forgets the trouble with those that nobody waits for; whether there was any.
+    pub(super) fn forgot(&self, waits: impl Fn(&ProviderId) -> bool) -> bool {
+        let mut known = self.known();
+        let before = known.troubles.len();
+        known.troubles.retain(|provider, _| waits(provider));
+        known.troubles.len() < before
+    }
+
     /// Whether it could not, the last time it was asked about one.
     pub(super) fn is_failing(&self, provider: &ProviderId) -> bool {
         self.known().troubles.contains_key(provider)

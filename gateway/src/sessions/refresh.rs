@@ -14,7 +14,7 @@ use std::{
 
 use control::{
     audit::SessionEvent,
-    object::Session,
+    object::{Session, session::Refreshing},
     oidc::{Alarm, Refreshed},
     session::{Answered, asked, refreshed},
 };
@@ -97,7 +97,11 @@ impl Refresh {
         loop {
             let engine = self.sessions.carrier.store.engine();
             let held = engine.lease(NAME, &self.sessions.gateway, LEASE).await;
-            self.leads.store(matches!(held, Ok(Some(_))), Ordering::Relaxed);
+            let leads = matches!(held, Ok(Some(_)));
+            self.leads.store(leads, Ordering::Relaxed);
+            if !leads {
+                self.is_settled(|_| false);
+            }
             sleep(RENEW).await;
         }
     }
@@ -105,6 +109,12 @@ impl Refresh {
     /// Asks about those whose turn it is, and waits for the answers; how many they were.
     async fn look(&self) -> usize {
         let due = self.due();
+        let snapshot = self.sessions.live.snapshot();
+        let waits = |provider: &ProviderId| {
+            let mut sessions = snapshot.directory().sessions();
+            sessions.any(|session| session.refresh.is_some() && session.provider == *provider)
+        };
+        self.is_settled(waits);
         let count = due.len();
         let mut asking = Vec::with_capacity(count);
         for session in due {
@@ -165,16 +175,20 @@ impl Refresh {
         // A question whose answer was lost may have used up what is asked with.
         let lost_before = session.refreshing.is_some();
         let id = &session.id;
-        let by = &self.sessions.gateway;
-        let gone = self.sessions.carry("refresh", |view, now| Some((asked(view, id, by, now)?, Vec::new())));
-        if gone.await?.is_none() {
+        let question = Refreshing { at: now(), by: self.sessions.gateway.clone() };
+        let written =
+            self.sessions.carry("refresh", |view, _| Some((asked(view, session, &question)?, Vec::new())));
+        if written.await?.is_none() {
             return Ok(());
         }
         let Some(client) = self.sessions.providers.of(provider) else { return Ok(()) };
         let answered = match self.token(session) {
             Some(token) => client.refresh(&token, &session.user, now()).await,
             // Sealed with a key that is gone.
-            None => return self.answered(session, provider, Answered::Lost { holds: self.holds() }).await,
+            None => {
+                let lost = Answered::Lost { holds: self.holds() };
+                return self.answered(session, provider, (&question, &lost)).await;
+            }
         };
         let answer = match answered {
             Refreshed::Still(renewed) => {
@@ -202,17 +216,17 @@ impl Refresh {
                 }
             }
         };
-        self.answered(session, provider, answer).await
+        self.answered(session, provider, (&question, &answer)).await
     }
 
     async fn answered(
         &self,
         session: &Session,
         provider: &config::Provider,
-        answer: Answered,
+        (question, answer): (&Refreshing, &Answered),
     ) -> Result<(), crate::carry::NotCarried> {
         let authority = authority(provider);
-        let event = match &answer {
+        let event = match answer {
             Answered::Gone => Some((SessionEvent::Ended, "the provider does not let the person in any more")),
             Answered::Lost { .. } => Some((
                 SessionEvent::Changed,
@@ -221,7 +235,7 @@ impl Refresh {
             Answered::Still { .. } | Answered::Later { .. } => None,
         };
         let done = self.sessions.carry("refresh", |view, now| {
-            let plan = refreshed(view, &session.id, &answer, &authority, now)?;
+            let plan = refreshed(view, &session.id, (question, answer), &authority, now)?;
             let entry = event.map(|(event, why)| self.sessions.ended(session, event, why));
             Some((plan, entry.into_iter().collect()))
         });
@@ -260,6 +274,13 @@ impl Refresh {
 
     fn fine(&self, provider: &ProviderId) {
         if self.sessions.providers.answered(provider) {
+            self.tell();
+        }
+    }
+
+    /// Forgets the trouble with providers that nobody waits for here: another gateway asks, or no session does.
+    fn is_settled(&self, waits: impl Fn(&ProviderId) -> bool) {
+        if self.sessions.providers.forgot(waits) {
             self.tell();
         }
     }

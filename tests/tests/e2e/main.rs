@@ -6,6 +6,7 @@ mod access;
 mod attacks;
 mod books;
 mod browser;
+mod captive;
 mod claims;
 mod clients;
 mod copied;
@@ -23,12 +24,15 @@ mod https;
 mod ipv6;
 mod life;
 mod portal;
+mod refresh;
 mod restart;
 mod restore;
 mod rights;
 mod secrets;
+mod session;
 mod shards;
 mod shared;
+mod siblings;
 mod sign_in;
 mod smoke;
 mod store;
@@ -68,6 +72,10 @@ fn main() -> ExitCode {
         crowd::TESTS,
         tokens::TESTS,
         sign_in::TESTS,
+        captive::TESTS,
+        session::TESTS,
+        refresh::TESTS,
+        siblings::TESTS,
         hostile::TESTS,
         stuck::TESTS,
         store::TESTS,

@@ -28,7 +28,7 @@ tests::tests![
 ];
 
 /// Where the database is: on the internet, so that a gateway can be cut off from it.
-const DATABASE: &str = "10.77.0.5";
+pub const DATABASE: &str = "10.77.0.4";
 
 /// What the gateways show the database, which asks for none.
 pub const PASSWORD: &str = "password-that-is-a-canary";
@@ -39,7 +39,8 @@ pub struct Side {
     pub host: Host,
     /// The gateway.
     pub gateway: Gateway,
-    company: Company,
+    /// What is in its files.
+    pub company: Company,
 }
 
 impl Side {
@@ -103,16 +104,22 @@ pub struct Pair {
     /// The web server behind the app `wiki`.
     mirror: Mirror,
     _running: (Stream, Process, Process),
-    world: World,
+    /// The hosts.
+    pub world: World,
 }
 
 impl Pair {
     /// With a `lease` as the files write it.
     pub fn start(lease: &str) -> Result<Self> {
+        Self::with(lease, |_| Ok(()))
+    }
+
+    /// The same, with changes to each before it starts.
+    pub fn with(lease: &str, edit: impl Fn(&mut Side) -> Result<()>) -> Result<Self> {
         let world = World::new()?;
         let mirror = Mirror::listen(&world.servers, 8080)?;
         let echo = Stream::listen(&world.servers, ECHO, Manner::Echo)?;
-        let database = services::postgres(&world.device("database", 5)?, 5432)?;
+        let database = services::postgres(&world.device("database", 4)?, 5432)?;
         let mut a = Side::new(world.device("gw-a", 6)?, "a", "10.77.0.6", None)?;
         let mut b = Side::new(world.device("gw-b", 7)?, "b", "10.77.0.7", Some(&a))?;
         let mut connector = Connector::prepare(&world.site, "fra-1")?;
@@ -125,6 +132,7 @@ impl Pair {
                  ports = [7100]\ntarget = \"10.50.0.9\"\n"
             );
             side.company.connectors.push(("fra-1".to_owned(), connector.pin.clone()));
+            edit(side)?;
             side.start()?;
         }
         a.gateway.import(&a.host)?;
@@ -135,7 +143,7 @@ impl Pair {
     }
 
     /// A device that is connected to one of them.
-    fn device(&self, side: &Side, name: &str) -> Result<Device> {
+    pub fn device(&self, side: &Side, name: &str) -> Result<Device> {
         let machine = self.a.company.machine(name)?;
         let text = side.admin(&format!("device config {name}"))?;
         Device::up(self.world.device(name, machine.number)?, &text, &machine.key, GATEWAY)

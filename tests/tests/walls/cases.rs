@@ -27,6 +27,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D4", "tests", "a_posture_edit_cuts_datagrams"),
     ("D4", "tests", "a_policy_edit_cuts_datagrams"),
     ("D4", "tests", "removing_the_user_cuts_datagrams"),
+    ("D4", "tests", "signing_out_cuts_and_the_next_page_leads_to_sign_in"),
+    ("D4", "tests", "the_end_of_a_session_cuts_and_asks_again"),
     ("D4", "tunnel", "removing_a_device_cuts_its_datagrams"),
     ("D4", "tunnel", "a_removed_device_is_reset_and_then_forgotten"),
     ("D4", "tunnel", "every_unit_of_tun_holds"),
@@ -55,6 +57,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("D8", "tests", "a_flood_of_handshakes_locks_nobody_out"),
     // A policy taken away and given back leaves clients black-holed (firezone#10068).
     ("D9", "tests", "a_device_restored_at_once_recovers_untouched"),
+    ("D9", "tests", "out_and_in_within_a_second_leaves_nobody_behind"),
     // One table for everybody: a noisy device evicts the others (Tailscale's 512 UDP entries).
     ("D10", "tunnel", "limits_refuse_at_once"),
     ("D10", "tunnel", "devices_are_served_in_turn"),
@@ -92,12 +95,24 @@ const CASES: &[(&str, &str, &str)] = &[
     ("H3", "tests", "forged_identity_headers_never_arrive"),
     // An attribute the client chooses makes a route public (oauth2-proxy GHSA-5hvv-m4w4-gf6v).
     ("H4", "tests", "nothing_a_client_says_makes_an_app_public"),
+    // Open redirects in the way back from signing in (oauth2-proxy, four times).
+    ("H6", "gateway", "nobody_is_sent_anywhere_else"),
+    ("H6", "tests", "a_sign_in_leads_back_to_our_own_pages_only"),
+    // A sign-in begun by an attacker is finished by somebody else (oauth2-proxy GHSA-f24x-5g9q-753f).
+    ("H7", "gateway", "what_was_planted_or_changed_reads_as_nothing"),
+    ("H7", "tests", "a_sign_in_is_finished_where_it_was_begun"),
+    ("H7", "tests", "a_planted_sign_in_is_dropped"),
+    ("H7", "tests", "a_sign_in_is_finished_once"),
+    ("H7", "tests", "somebody_else_than_the_owner_is_refused_and_nobody_is_signed_in"),
     // What cannot be looked up lets in as nobody (authentik CVE-2026-25748).
     ("H8", "gateway", "a_lookup_that_finds_nothing_denies"),
     ("H8", "gateway", "an_evaluation_that_errs_denies"),
     ("H8", "gateway", "a_call_to_the_store_that_fails_lets_nobody_in"),
     // A remembered answer is given to another question (Oathkeeper).
     ("H9", "gateway", "what_is_remembered_answers_like_what_is_asked_anew"),
+    // What the provider says of a person is looked at only when they sign in (Pomerium CVE-2021-41230).
+    ("H10", "tests", "a_group_that_goes_at_the_provider_is_gone_within_one_interval"),
+    ("H10", "tests", "who_is_shut_out_at_the_provider_is_out_within_one_interval"),
     // A token of one kind is taken for another (Pomerium CVE-2024-47616).
     ("H11", "control", "neither_token_passes_for_the_other"),
     ("H11", "control", "a_token_of_another_kind_is_refused"),
@@ -105,6 +120,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("H11", "gateway", "what_is_not_the_providers_word_changes_nothing"),
     // Tokens and keys are served or logged (Pomerium CVE-2024-39315).
     ("H12", "tests", "no_secret_is_ever_said"),
+    ("H12", "tests", "no_token_of_the_provider_is_ever_served"),
     ("H12", "tests", "no_secret_of_a_sign_in_leaves_a_gateway"),
     ("H12", "control", "nothing_that_is_kept_shows_a_secret"),
     ("H12", "control", "no_error_shows_a_secret_even_if_the_provider_repeats_it"),

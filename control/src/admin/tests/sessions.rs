@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    object::{Logout, Session},
+    object::{Logout, Session, session::Refreshing},
     revoked::Revoked,
     session::{
         Answered, Authority, Claims, NotSignedIn, Sessions, SignIn, Speaks, asked, ended, logged_out, over,
@@ -42,6 +42,18 @@ pub(super) fn sign_in(user: &str, session: &str, world: &World) -> SignIn {
 }
 
 impl World {
+    /// A gateway asks with what is known now.
+    fn asks(&mut self, gateway: &str) -> Option<Refreshing> {
+        let (seen, question) = (self.session()?.clone(), Refreshing { at: self.now, by: gateway.into() });
+        let plan = asked(&self.view, &seen, &question)?;
+        self.carries_out(plan);
+        Some(question)
+    }
+
+    fn is_answered(&self, question: &Refreshing, answered: &Answered) -> Option<crate::session::Plan> {
+        refreshed(&self.view, "s1", (question, answered), &authority(Speaks::All), self.now)
+    }
+
     pub(super) fn carries_out(&mut self, plan: crate::session::Plan) -> Vec<Revoked> {
         if let Some(commit) = plan.commit {
             self.commit(commit).expect("it is kept");
@@ -151,12 +163,11 @@ fn sessions_end_with_their_person_and_their_device() {
 fn a_refresh_is_written_down_before_it_is_asked_and_only_gone_ends() {
     let mut world = World::peopled();
     world.signs_in("s1");
-    let plan = asked(&world.view, "s1", &"g1".into(), world.now).expect("it can be asked about");
-    world.carries_out(plan);
-    assert!(world.session().is_some_and(|session| session.refreshing.is_some()));
-    world.now = world.now.plus(HOUR);
     let answer = |world: &mut World, answered: Answered| {
-        let plan = refreshed(&world.view, "s1", &answered, &authority(Speaks::All), world.now);
+        let question = world.asks("g1").expect("it can be asked about");
+        assert!(world.session().is_some_and(|session| session.refreshing.is_some()));
+        world.now = world.now.plus(HOUR);
+        let plan = world.is_answered(&question, &answered);
         world.carries_out(plan.expect("the session is there"))
     };
     assert_eq!(answer(&mut world, Answered::Later { refresh: None }), []);
@@ -167,13 +178,33 @@ fn a_refresh_is_written_down_before_it_is_asked_and_only_gone_ends() {
     let session = world.session().expect("it stays").clone();
     assert_eq!((session.refresh.as_deref(), session.refreshed), (Some("next"), world.now));
     assert_eq!(world.groups(), ["corp/g"]);
-    world.now = world.now.plus(HOUR / 2);
-    assert_eq!(answer(&mut world, Answered::Lost { holds: HOUR }), []);
-    let session = world.session().expect("it stays").clone();
-    assert_eq!((session.refresh.as_deref(), session.expires), (None, session.refreshed.plus(HOUR)));
-    assert!(asked(&world.view, "s1", &"g1".into(), world.now).is_none(), "there is nothing to ask with");
     assert_eq!(answer(&mut world, Answered::Gone).len(), 1);
     assert!(world.session().is_none());
+    world.signs_in("s1");
+    assert_eq!(answer(&mut world, Answered::Lost { holds: 2 * HOUR }), []);
+    let session = world.session().expect("it stays").clone();
+    assert_eq!((session.refresh.as_deref(), session.expires), (None, session.refreshed.plus(2 * HOUR)));
+    assert!(world.asks("g1").is_none(), "there is nothing to ask with");
+}
+
+/// Two gateways ask about one session, since one of them was taken for dead.
+#[test]
+fn who_was_overtaken_asks_nothing_and_ends_nothing() {
+    let mut world = World::peopled();
+    world.signs_in("s1");
+    let seen = world.session().expect("signed in").clone();
+    let first = world.asks("g1").expect("it can be asked about");
+    let other = Refreshing { at: world.now, by: "g2".into() };
+    assert!(asked(&world.view, &seen, &other).is_none(), "it is being asked");
+    world.now = world.now.plus(HOUR);
+    let second = world.asks("g2").expect("g1 was waited for long enough");
+    assert!(world.is_answered(&first, &Answered::Gone).is_none(), "what it asked with was used up by g2");
+    let still = Answered::Still { claims: None, refresh: Some("next".into()) };
+    let plan = world.is_answered(&second, &still).expect("the last to ask knows");
+    world.carries_out(plan);
+    assert!(asked(&world.view, &seen, &other).is_none(), "what it would ask with is used up");
+    assert!(world.is_answered(&first, &Answered::Gone).is_none());
+    assert_eq!(world.session().expect("it stays").refresh.as_deref(), Some("next"));
 }
 
 #[test]
