@@ -8,7 +8,7 @@ use control::object::Session;
 use policy::decision::Reason;
 use protocol::{id::UserId, target::Target, time::Timestamp};
 
-use super::{Door, Visitor, html, standing::place, words};
+use super::{Door, Visitor, html, standing::place, way_in, words};
 use crate::{
     access::{self, Ask, Denied, DenyReason, NotIn, Question, ResourceId, Verdict, WayIn},
     admin::now,
@@ -240,10 +240,16 @@ fn could_open(app: &AppSpec, denied: &Denied) -> Option<String> {
         .reasons
         .iter()
         .any(|reason| matches!(reason, DenyReason::Policy(Reason::NotMet { .. } | Reason::Forbidden { .. })));
+    // What has no page of its own leads to the provider from here.
+    let has_page = matches!(app.kind, AppKind::Http(_));
+    let leads = |words: &str, way: &WayIn| {
+        let address = way_in(way, String::new()).address("");
+        if has_page { words.to_owned() } else { format!("<a href=\"{}\">{words}</a>", escape(&address)) }
+    };
     let helps = match &denied.way_in {
-        Some(WayIn::StepUp(_)) => "sign in once more",
-        Some(WayIn::SignIn) => "sign in first",
-        None if candidate => "closed now",
+        Some(way @ WayIn::StepUp(_)) => leads("sign in once more", way),
+        Some(way @ WayIn::SignIn) => leads("sign in first", way),
+        None if candidate => "closed now".to_owned(),
         None => return None,
     };
     let why = obstacles(denied).into_iter().next().map(|obstacle| obstacle.text).unwrap_or_default();
