@@ -1,7 +1,7 @@
 # A browser made of curl: it keeps cookies, shows each address it is led to and what it gets there, and fills
 # in the form of the provider.
 #   sh browse JAR URL [USER PASSWORD [CODE]]
-#   sh browse JAR sign-out
+#   sh browse JAR sign-out [everywhere=1]
 set -eu
 jar=$1 page=$1.html
 
@@ -20,7 +20,7 @@ field() {
 }
 
 if [ "$2" = sign-out ]; then
-    visit https://door.corp.example/sign-out --data ''
+    visit https://door.corp.example/sign-out --data "${3-}"
     # A browser goes there by itself.
     visit "$(sed -n 's/.*class="button" href="\([^"]*\)".*/\1/p' "$page" | sed 's/&amp;/\&/g')"
 else

@@ -5,7 +5,7 @@
 use anyhow::{Result, anyhow};
 
 use crate::{
-    company::{Company, LAPTOP, browse, through},
+    company::{Company, LAPTOP, OLD_LAPTOP, browse, through},
     guide::{CONNECTOR, Done, GATEWAY, Guide, LOGIN, expect, fault, ms},
     live,
     people::ADA,
@@ -96,13 +96,18 @@ pub fn step_up(guide: &mut Guide) -> Result<String> {
 /// Whoever leaves has nothing open.
 pub fn sign_out(guide: &mut Guide, company: &Company) -> Result<String> {
     let session = live::open(guide, company)?;
-    guide.screen.say("Meanwhile she presses \"Sign out\" at the portal:")?;
-    let out = format!("{} sh browse {LAPTOP}.jar sign-out", through(LAPTOP));
-    let verdict = live::cut_by(guide, session, &out)?;
-    guide.screen.say("The next page leads to the provider, which does not know her any more:")?;
-    let next = guide.run(&format!("{} sh browse {LAPTOP}.jar {WIKI}", through(LAPTOP)))?;
+    // One key is one device: a second tunnel beside the session's would take its packets.
+    guide
+        .screen
+        .say("She left it so, and presses \"Sign out everywhere\" at the portal, on her other laptop:")?;
+    let browse = format!("{} sh browse {OLD_LAPTOP}.jar", through(OLD_LAPTOP));
+    let verdict = live::cut_by(guide, session, &format!("{browse} sign-out everywhere=1"))?;
+    guide.screen.say("The next page leads to the provider, which asks who she is:")?;
+    let next = guide.run(&format!("{browse} {WIKI}"))?;
     expect(&next, &THERE)?;
     expect(&next, &["200 https://login.corp.example/"])?;
+    let program = guide.run(&look(LAPTOP, WIKI))?;
+    expect(&program, &["Sign in to open this", "not signed in"])?;
     Ok(verdict)
 }
 
