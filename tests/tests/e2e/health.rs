@@ -42,7 +42,7 @@ fn metrics_and_probes_answer_on_the_private_listener_only() -> Result<()> {
     let metrics = ask(&scene, "/metrics")?;
     assert!(metrics.contains("\ndoorward_ready 1\n"), "{metrics}");
     assert!(metrics.contains("doorward_connector_up{site=\"fra\",connector=\"fra-1\"} 1"), "{metrics}");
-    for place in [format!("{OUTSIDE}:9820"), format!("{GATEWAY}:9820"), format!("{GATEWAY}:80")] {
+    for place in [format!("{OUTSIDE}:9820"), format!("{GATEWAY}:9820"), format!("{OUTSIDE}:80")] {
         assert_eq!(laptop.refusal(&place)?, ErrorKind::ConnectionRefused, "{place}");
     }
     for path in ["/healthz", "/readyz", "/metrics", "/debug/pprof/", "/debug/vars", "/server-status"] {

@@ -165,8 +165,9 @@ fn keys_rotate_while_everything_goes_on() -> Result<()> {
     let mut flow = laptop.dial(&format!("{DESK}:{ECHO}"))?;
     let keys = scene.gateway.folder().join("store.key");
     let (old, before) = (fs::read_to_string(&keys)?, backup(&scene)?);
+    // Two people, the proof, and the certificate authority.
     let rotated = data(&scene, &["key", "rotate"])?;
-    assert_eq!((&rotated["sealed"], &rotated["removed"]), (&json!(3), &json!(["first"])), "{rotated}");
+    assert_eq!((&rotated["sealed"], &rotated["removed"]), (&json!(4), &json!(["first"])), "{rotated}");
     echo(&mut flow, "meanwhile")?;
     let new = fs::read_to_string(&keys)?;
     assert!(!new.contains("first"), "the old key is gone");

@@ -22,7 +22,7 @@ use tests::{
     wait::eventually,
 };
 
-use crate::shared::{PASSWORD, Pair};
+use crate::shared::{DATABASE, PASSWORD, Pair};
 
 tests::tests![
     no_secret_leaves_a_gateway,
@@ -195,7 +195,7 @@ fn no_secret_leaves_gateways_that_share_a_store() -> Result<()> {
     let known = pair.b.gateway.status(&pair.b.host)?["tunnel"]["peers"][0]["key"].to_string();
     secrets.none_leaves(&pair.b.gateway, &pair.b.host, known.trim_matches('"'))?;
     let stored = pair.a.host.command("psql").and_then(|mut psql| {
-        psql.args(["--no-psqlrc", "--host", "10.77.0.5", "--username=tester", "--dbname=postgres"]);
+        psql.args(["--no-psqlrc", "--host", DATABASE, "--username=tester", "--dbname=postgres"]);
         let all = "select query_to_xml('select * from ' || tablename, true, false, '') \
                    from pg_tables where schemaname = 'public'";
         psql.args(["--tuples-only", "--command", all]);
