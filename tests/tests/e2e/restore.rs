@@ -174,7 +174,7 @@ fn keys_rotate_while_everything_goes_on() -> Result<()> {
     assert!(refused(&scene, &["restore", &before, "--yes"])?.contains("key first"));
     drop(flow);
     scene.restart_gateway()?;
-    assert_eq!(data(&scene, &["key", "list"])?[0]["secrets"], 3);
+    assert_eq!(data(&scene, &["key", "list"])?[0]["secrets"], 4);
     scene.gateway.kill()?;
     write_secret(&keys, &old)?;
     let output = scene.gateway.cli(&scene.world.gw, &["gateway"])?;
