@@ -5,6 +5,8 @@
 pub mod config;
 #[path = "../../gateway/src/dns/mod.rs"]
 pub mod dns;
+#[path = "../../gateway/src/rate.rs"]
+mod rate;
 
 /// As `gateway::tls`, which reads certificates: here there are none.
 pub mod tls {

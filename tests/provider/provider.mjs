@@ -5,9 +5,11 @@
 //   clients                      client metadata (OpenID Connect Registration §2, and of its logouts)
 //   lifetimes                    seconds by oidc-provider's model name, e.g. { "AccessToken": 5 }
 //   refresh                      whether refresh tokens are issued
+//   hosts                        addresses by name, for names that no name server knows
 //   thin                         whether e-mail, name and groups are told by userinfo alone, not in the ID token
 // Everybody's password is "pw". The subject is the login.
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import dns from 'node:dns';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { json, text } from 'node:stream/consumers';
@@ -16,6 +18,15 @@ import Provider, { interactionPolicy } from 'oidc-provider';
 import Memory from 'oidc-provider/lib/adapters/memory_adapter.js';
 
 const settings = JSON.parse(process.env.SETTINGS);
+
+// What it calls is looked up here, as the machine's own list of hosts would have it.
+const system = dns.lookup;
+dns.lookup = (name, options, callback = options) => {
+  const address = settings.hosts?.[name];
+  if (!address) return system(name, options, callback);
+  return options.all ? callback(null, [{ address, family: 4 }]) : callback(null, address, 4);
+};
+
 const PASSWORD = 'pw';
 const LONGEST_LOG = 5000;
 const LIFETIMES = {

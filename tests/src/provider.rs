@@ -69,6 +69,8 @@ pub struct Setup {
     pub clock: Option<u64>,
     /// The authority that vouches for the clients it calls (back-channel logout).
     pub trust: Option<PathBuf>,
+    /// Where it finds names that no server of the world knows.
+    pub hosts: BTreeMap<&'static str, &'static str>,
 }
 
 /// A request it got.
@@ -110,6 +112,7 @@ impl Provider {
             "lifetimes": setup.lifetimes,
             "refresh": !setup.no_refresh,
             "thin": setup.thin,
+            "hosts": setup.hosts,
         });
         let script = node::script(&folder, "provider.mjs", include_str!("../provider/provider.mjs"))?;
         let clock = setup.clock.map(|unix| Clock::at(&host, unix)).transpose()?;

@@ -4,6 +4,7 @@
 
 mod access;
 mod attacks;
+mod backchannel;
 mod books;
 mod browser;
 mod captive;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         files::TESTS,
         health::TESTS,
         attacks::TESTS,
+        backchannel::TESTS,
         http::TESTS,
         https::TESTS,
         shards::TESTS,
